@@ -1,0 +1,149 @@
+"""One file over an unreliable line: resumed where it broke off, never longer than promised, proved by its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgewright.device.registry_client import RegistryClient, ResourceMissingError, TransferError
+from edgewright.durable import flush_file, flush_folder
+from edgewright.errors import IntegrityError
+from edgewright.manifest import BundleFile
+
+_FRUITLESS_ATTEMPTS = 4  # tries in a row that bring not a single new byte
+_SLOWEST_BYTES_PER_S = 4096  # below that a line counts as broken; a silent one is caught by the client's time-out
+_READ_BYTES = 1 << 16
+
+
+@dataclass
+class Traffic:
+    """What a pull cost.
+
+    Attributes:
+        downloaded_bytes: Contents that came over the line.
+        resumed_bytes: Contents that an earlier, interrupted pull had left here.
+    """
+
+    downloaded_bytes: int = 0
+    resumed_bytes: int = 0
+
+
+def download_file(
+    client: RegistryClient,
+    artifact_path: str,
+    promise: BundleFile,
+    folder: Path,
+    traffic: Traffic,
+    retry_delay_s: float = 0.5,
+) -> None:
+    """Bring one promised file into a folder; an interrupted call leaves a ``.part`` file, from which the next goes on.
+
+    Args:
+        client: The registry.
+        artifact_path: Path of the file in the artifact store.
+        promise: Name, digest and size that the manifest promises.
+        folder: Where to put it.
+        traffic: Counted up.
+        retry_delay_s: Pause after the first fruitless attempt; it doubles with each.
+
+    Raises:
+        IntegrityError: The registry sends other bytes than promised, or more of them.
+        RegistryError: It cannot be reached, or breaks off again and again.
+    """
+    final, part = folder / promise.name, folder / f"{promise.name}.part"
+    if final.exists():
+        if _is_promised(final, promise):
+            traffic.resumed_bytes += promise.size_bytes
+            return
+        final.unlink()
+    inherited = _size(part)
+    if inherited > promise.size_bytes:
+        part.unlink()
+        inherited = 0
+    traffic.resumed_bytes += inherited
+    _fill(client, artifact_path, promise, part, traffic, retry_delay_s)
+    if not _is_promised(part, promise) and inherited:
+        # What an earlier pull left may be torn by a power cut: only bytes that all came now can accuse the registry.
+        traffic.resumed_bytes -= inherited
+        part.unlink()
+        _fill(client, artifact_path, promise, part, traffic, retry_delay_s)
+    if not _is_promised(part, promise):
+        part.unlink()
+        raise IntegrityError(
+            f"{artifact_path} from {client.url} does not have the sha256 {promise.sha256} that its manifest promises: "
+            f"it was damaged or exchanged in the registry."
+        )
+    flush_file(part)
+    part.rename(final)
+    flush_folder(folder)
+
+
+def _fill(
+    client: RegistryClient, artifact_path: str, promise: BundleFile, part: Path, traffic: Traffic, retry_delay_s: float
+) -> None:
+    """Attempt until the part has the promised size."""
+    give_up_at = time.monotonic() + 60.0 + promise.size_bytes / _SLOWEST_BYTES_PER_S
+    fruitless = 0
+    while (have := _size(part)) < promise.size_bytes:
+        try:
+            _attempt(client, artifact_path, promise, part, traffic, give_up_at)
+            broken = TransferError(
+                f"{artifact_path} from {client.url} ended after {_size(part)} of {promise.size_bytes} promised bytes."
+            )
+        except TransferError as error:
+            broken = error
+        except ResourceMissingError:
+            if not have:
+                raise
+            part.unlink()  # the registry has fewer bytes than we do: start again
+            broken = TransferError(f"{artifact_path} from {client.url} is shorter than promised.")
+        if _size(part) >= promise.size_bytes:
+            return
+        if time.monotonic() > give_up_at:
+            raise TransferError(
+                f"{artifact_path} comes slower than {_SLOWEST_BYTES_PER_S} bytes/s: pull again to go on."
+            )
+        fruitless = 0 if _size(part) > have else fruitless + 1
+        if fruitless >= _FRUITLESS_ATTEMPTS:
+            raise broken
+        if fruitless:
+            time.sleep(retry_delay_s * 2 ** (fruitless - 1))
+
+
+def _attempt(
+    client: RegistryClient, artifact_path: str, promise: BundleFile, part: Path, traffic: Traffic, give_up_at: float
+) -> None:
+    have = _size(part)
+    with client.open_artifact(artifact_path, have) as answer, part.open("r+b" if have else "wb") as stream:
+        # A registry that ignores the wish to start later sends everything again.
+        stream.seek(answer.start)
+        stream.truncate()
+        at = answer.start
+        for chunk in answer.chunks():
+            at += len(chunk)
+            if at > promise.size_bytes:
+                stream.truncate(0)
+                raise IntegrityError(
+                    f"{artifact_path} from {client.url} is longer than the {promise.size_bytes} bytes that its "
+                    f"manifest promises: it was exchanged in the registry."
+                )
+            stream.write(chunk)
+            traffic.downloaded_bytes += len(chunk)
+            if time.monotonic() > give_up_at:
+                return
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _is_promised(path: Path, promise: BundleFile) -> bool:
+    if _size(path) != promise.size_bytes:
+        return False
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_READ_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest() == promise.sha256

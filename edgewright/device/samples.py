@@ -1,0 +1,133 @@
+"""Raw samples from files, a few at a time: a device's memory does not grow with the file."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgewright.errors import DataError
+
+Samples = NDArray[np.uint8]
+_BATCH = 64
+_HEADER_BYTES = 512  # a PGM or PPM header with a long comment fits
+_IMAGE_MAX_BYTES = 64 << 20  # an image of 20 megapixels
+_NETPBM = re.compile(rb"(P[56])(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)\s")
+_KNOWN = ".npy, .npz, IDX (also .gz), binary PGM and PPM, PNG and JPEG"
+
+
+def read_samples(path: Path) -> Iterator[Samples]:
+    """Yield the raw samples of a file in batches: uint8 ``[N, H, W]`` or ``[N, H, W, C]``.
+
+    An array of two dimensions is one sample. Nothing is scaled or converted: a model answers about what it was trained
+    on.
+
+    Raises:
+        DataError: The file is missing, damaged, of an unknown kind, or holds no uint8 samples.
+    """
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(8)
+        yield from _reader(start, path)(path)
+    except (OSError, EOFError, ValueError) as cause:  # gzip's and numpy's errors about damaged files are among these
+        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
+        raise DataError(f"{path} cannot be read: {reason}.") from cause
+
+
+def _reader(start: bytes, path: Path) -> Callable[[Path], Iterator[Samples]]:
+    """Choose by the contents, not by the name."""
+    if start.startswith(b"\x93NUMPY"):
+        return _read_npy
+    if start.startswith(b"PK"):
+        return _read_npz
+    if start.startswith((b"\x1f\x8b", b"\x00\x00\x08")):
+        return _read_idx
+    if start[:2] in (b"P5", b"P6"):
+        return _read_netpbm
+    if start.startswith((b"\x89PNG", b"\xff\xd8\xff")):
+        return _read_with_pillow
+    raise DataError(f"{path} is of no known kind. Known: {_KNOWN}.")
+
+
+def _read_npy(path: Path) -> Iterator[Samples]:
+    # Mapped, not read: only the batches that are asked for enter the memory.
+    yield from _batches(np.load(path, mmap_mode="r", allow_pickle=False), path)
+
+
+def _read_npz(path: Path) -> Iterator[Samples]:
+    with np.load(path, allow_pickle=False) as archive:
+        names = [name for name in ("samples", "images") if name in archive.files] or archive.files
+        if len(names) != 1:
+            raise DataError(f"{path} holds the arrays {archive.files}: name the one with the samples 'samples'.")
+        yield from _batches(archive[names[0]], path)
+
+
+def _batches(array: NDArray[np.generic], path: Path) -> Iterator[Samples]:
+    if array.dtype != np.uint8:
+        raise DataError(f"{path} holds {array.dtype}, samples must be uint8 from 0 to 255.")
+    samples = array[np.newaxis] if array.ndim == 2 else array
+    if samples.ndim not in (3, 4) or not len(samples):
+        raise DataError(f"{path} has the shape {list(array.shape)}, samples must be [N, H, W] or [N, H, W, C].")
+    for first in range(0, len(samples), _BATCH):
+        yield np.ascontiguousarray(samples[first : first + _BATCH], dtype=np.uint8)
+
+
+def _read_idx(path: Path) -> Iterator[Samples]:
+    with path.open("rb") as raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        stream = gzip.GzipFile(fileobj=raw) if zipped else raw
+        magic = stream.read(4)
+        if magic[:3] != b"\x00\x00\x08":
+            raise DataError(f"{path} is not an IDX file of bytes (it starts with {magic.hex()}). Known: {_KNOWN}.")
+        if magic[3] not in (3, 4):
+            raise DataError(f"{path} has {magic[3]} dimensions: it holds labels or something else, not images.")
+        shape = tuple(int.from_bytes(stream.read(4), "big") for _ in range(magic[3]))
+        if 0 in shape or shape[1] * shape[2] > _IMAGE_MAX_BYTES:
+            raise DataError(f"{path} says that it holds the shape {list(shape)}: it is damaged.")
+        size = int(np.prod(shape[1:]))
+        for first in range(0, shape[0], _BATCH):
+            count = min(_BATCH, shape[0] - first)
+            data = stream.read(count * size)
+            if len(data) != count * size:
+                raise DataError(
+                    f"{path} ends within sample {first + len(data) // size} of {shape[0]}: it is truncated."
+                )
+            yield np.frombuffer(data, np.uint8).reshape(count, *shape[1:])
+
+
+def _read_netpbm(path: Path) -> Iterator[Samples]:
+    with path.open("rb") as stream:
+        data = stream.read(_IMAGE_MAX_BYTES + 1)
+    header = _NETPBM.match(data[:_HEADER_BYTES])
+    if header is None:
+        raise DataError(f"{path} has no readable PGM or PPM header: it is damaged.")
+    width, height, maximum = (int(number) for number in header.groups()[1:])
+    if maximum != 255:
+        raise DataError(f"{path} has the greatest value {maximum}, samples need 255.")
+    shape = (1, height, width) if header.group(1) == b"P5" else (1, height, width, 3)
+    if len(data) - header.end() != np.prod(shape):
+        raise DataError(
+            f"{path} has {len(data) - header.end()} bytes of pixels for {width} x {height}: "
+            f"it is truncated, or holds several images."
+        )
+    yield np.frombuffer(data, np.uint8, offset=header.end()).reshape(shape)
+
+
+def _read_with_pillow(path: Path) -> Iterator[Samples]:
+    try:
+        from PIL import Image
+    except ImportError as cause:
+        raise DataError(
+            f"{path} needs Pillow, which is not installed: pip install pillow, or convert it to PGM."
+        ) from cause
+    with Image.open(path) as image:
+        if image.width * image.height > _IMAGE_MAX_BYTES:
+            raise DataError(f"{path} has {image.width} x {image.height} pixels, too many for one sample.")
+        if image.mode not in ("L", "RGB"):
+            raise DataError(f"{path} has the mode {image.mode}: convert it to 8-bit grey or RGB.")
+        yield np.asarray(image, np.uint8)[np.newaxis]

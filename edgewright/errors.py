@@ -1,0 +1,96 @@
+"""The exceptions of edgewright: one small tree, every name ends in Error.
+
+A message says which rule was broken, by which value, where, and what to do about it. The command line prints the message
+alone, without a traceback, and exits with the error's ``exit_code``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class EdgewrightError(Exception):
+    """Base of everything that edgewright raises on purpose."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One broken rule in a file that a person wrote.
+
+    Attributes:
+        key: Dotted path of the offending entry, e.g. ``variants[2].prune.sparsity``.
+        message: The rule, the value and the remedy, as one sentence or two.
+    """
+
+    key: str
+    message: str
+
+
+class RecipeError(EdgewrightError):
+    """A recipe or a targets file breaks rules; carries all of them at once."""
+
+    exit_code = 2
+
+    def __init__(self, file: str, problems: tuple[Problem, ...]) -> None:
+        self.file = file
+        self.problems = problems
+        width = min(max(len(problem.key) for problem in problems), 40)
+        count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+        lines = [f"  {problem.key:<{width}}  {problem.message}" for problem in problems]
+        super().__init__("\n".join([f"{file}: {count}", *lines]))
+
+
+class UsageError(EdgewrightError):
+    """A command was called with words that do not fit together."""
+
+    exit_code = 2
+
+
+class DataError(EdgewrightError):
+    """Samples, labels or splits break a rule."""
+
+
+class StageError(EdgewrightError):
+    """A stage of the pipeline could not do its work."""
+
+
+class DeadlineError(StageError):
+    """A stage ran longer than it was allowed to."""
+
+
+class MemoryBoundError(StageError):
+    """A stage asked for more memory than it was allowed to."""
+
+
+class CrashError(StageError):
+    """A stage's process ended without an answer."""
+
+
+class CalibrationError(StageError):
+    """A calibration range is unusable."""
+
+
+class EngineError(EdgewrightError):
+    """An engine cannot load or run a model."""
+
+
+class BundleError(EdgewrightError):
+    """A bundle breaks its own manifest."""
+
+
+class IntegrityError(BundleError):
+    """Bytes do not have the digest or the size that was promised."""
+
+
+class GoldenReplayError(BundleError):
+    """A model does not reproduce the answers that its bundle promises."""
+
+
+class GateError(EdgewrightError):
+    """The gate was given evidence that does not belong together."""
+
+
+class RegistryError(EdgewrightError):
+    """The registry refused, cannot be reached, or holds something inconsistent."""

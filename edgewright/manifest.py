@@ -1,0 +1,219 @@
+"""The manifest: the contract between the workshop and a device, and the digests of everything that comes with it.
+
+It holds no time stamps: the same content has the same bytes, and their SHA-256 stands for the whole bundle, since every
+other file is named in it with digest and size. What a device reads here came over a network: it is parsed strictly,
+once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from edgewright.engines.engine import EngineSettings
+from edgewright.errors import BundleError, DataError, EngineError, IntegrityError
+from edgewright.postprocessing import Classification
+from edgewright.preprocessing import Preprocessing
+from edgewright.strict_json import Fields, dump_json, load_json
+
+FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+MODEL_NAME = "model.onnx"
+GOLDEN_NAME = "golden.npz"
+MANIFEST_MAX_BYTES = 1 << 20  # a thousand labels take 20 KiB
+FILE_MAX_BYTES = 2 << 30  # an ONNX file cannot be larger: protobuf's own limit
+_FILE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,60}\.[a-z0-9]{1,8}")
+SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,99}")
+
+
+def sha256_hex(data: bytes) -> str:
+    """Give the SHA-256 in lower-case hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True)
+class BundleFile:
+    """A file that a manifest promises.
+
+    Attributes:
+        name: Plain name inside the bundle's folder.
+        sha256: Digest of the contents, 64 lower-case hexadecimal digits.
+        size_bytes: Size of the contents.
+    """
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+    def check(self, data: bytes, place: str) -> None:
+        """Refuse contents that are not the promised ones.
+
+        Raises:
+            IntegrityError: The size or the digest differs.
+        """
+        if len(data) != self.size_bytes:
+            raise IntegrityError(f"{place} has {len(data)} bytes, the manifest promises {self.size_bytes}.")
+        found = sha256_hex(data)
+        if found != self.sha256:
+            raise IntegrityError(f"{place} has the sha256 {found}, the manifest promises {self.sha256}.")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contract between the workshop and a device.
+
+    Attributes:
+        model: Name of the model, e.g. ``digits``.
+        target: Class of device that this bundle is for, e.g. ``linux-x86``.
+        variant: How it was compressed, e.g. ``p50-i8``.
+        platform: What the target runs, e.g. ``linux/arm64``.
+        engine: Name of the engine.
+        settings: How the engine runs the model.
+        input_name: Name of the model's input.
+        preprocessing: Raw sample to model input.
+        postprocessing: Model output to answer.
+        golden_samples: How many golden samples the bundle holds.
+        golden_tolerance: Greatest relative deviation of their outputs.
+        files: Every file of the bundle but the manifest, by name.
+        build: Identity of the build that made it.
+        data_sha256: Digest of the data snapshot that it was trained on.
+        task: Kind of question, ``classification``.
+    """
+
+    model: str
+    target: str
+    variant: str
+    platform: str
+    engine: str
+    settings: EngineSettings
+    input_name: str
+    preprocessing: Preprocessing
+    postprocessing: Classification
+    golden_samples: int
+    golden_tolerance: float
+    files: tuple[BundleFile, ...]
+    build: str
+    data_sha256: str
+    task: str = "classification"
+
+    def __post_init__(self) -> None:
+        for name in ("model", "target", "variant", "platform", "engine", "build", "data_sha256"):
+            if not _WORD.fullmatch(getattr(self, name)):
+                raise BundleError(
+                    f"manifest {name} must be 1 to 100 letters, digits or . _ / + -, found {getattr(self, name)!r}."
+                )
+        if self.task != "classification":
+            raise BundleError(f"manifest task must be 'classification', found {self.task!r}. Is this version too old?")
+        if not 0.0 < self.golden_tolerance < 1.0:
+            raise BundleError(f"manifest golden tolerance must be between 0 and 1, found {self.golden_tolerance}.")
+        self._check_files()
+
+    def _check_files(self) -> None:
+        names = [file.name for file in self.files]
+        if names != sorted(set(names)) or not {MODEL_NAME, GOLDEN_NAME} <= set(names) or MANIFEST_NAME in names:
+            raise BundleError(
+                f"manifest files must be in order, each once, with {MODEL_NAME} and {GOLDEN_NAME}, found {names}."
+            )
+        for file in self.files:
+            if not _FILE_NAME.fullmatch(file.name):
+                raise BundleError(f"manifest file name {file.name!r} is not a plain lower-case name like {MODEL_NAME}.")
+            if not SHA256_PATTERN.fullmatch(file.sha256):
+                raise BundleError(
+                    f"manifest sha256 of {file.name} must be 64 hexadecimal digits, found {file.sha256!r}."
+                )
+            if not 1 <= file.size_bytes <= FILE_MAX_BYTES:
+                raise BundleError(
+                    f"manifest size_bytes of {file.name} must be from 1 to {FILE_MAX_BYTES}, found {file.size_bytes}."
+                )
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one sample."""
+        return self.preprocessing.input_shape
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all files but the manifest."""
+        return sum(file.size_bytes for file in self.files)
+
+    def file(self, name: str) -> BundleFile:
+        """Give the promise about one file."""
+        return next(file for file in self.files if file.name == name)
+
+    def to_bytes(self) -> bytes:
+        """Give the canonical JSON form, whose digest names the bundle."""
+        value: dict[str, Any] = {
+            "format_version": FORMAT_VERSION,
+            "model": self.model,
+            "target": self.target,
+            "variant": self.variant,
+            "platform": self.platform,
+            "engine": {"name": self.engine, "settings": self.settings.to_json()},
+            "input": {"name": self.input_name, "shape": list(self.input_shape)},
+            "preprocessing": self.preprocessing.to_json(),
+            "postprocessing": self.postprocessing.to_json(),
+            "golden": {"samples": self.golden_samples, "tolerance": self.golden_tolerance},
+            "files": {file.name: {"sha256": file.sha256, "size_bytes": file.size_bytes} for file in self.files},
+            "build": self.build,
+            "data_sha256": self.data_sha256,
+            "task": self.task,
+        }
+        return dump_json(value)
+
+
+def parse_manifest(data: bytes, place: str = MANIFEST_NAME) -> Manifest:
+    """Read a manifest strictly.
+
+    Raises:
+        BundleError: It is not JSON, has a newer format, a missing, unknown or wrong key.
+    """
+    try:
+        return _parse(Fields(load_json(data, place, BundleError), place, BundleError), place)
+    except (DataError, EngineError) as cause:
+        raise BundleError(f"{place}: {cause}") from cause
+
+
+def _parse(fields: Fields, place: str) -> Manifest:
+    version = fields.integer("format_version", 1)
+    if version > FORMAT_VERSION:
+        raise BundleError(
+            f"{place}: format_version {version} is newer than {FORMAT_VERSION}: update this program first."
+        )
+    engine, model_input, golden = fields.inner("engine"), fields.inner("input"), fields.inner("golden")
+    preprocessing = Preprocessing.from_json(fields.take("preprocessing"))
+    shape = model_input.integers("shape")
+    if shape != preprocessing.input_shape:
+        raise model_input.fail("shape", f"the preprocessing's {list(preprocessing.input_shape)}", list(shape))
+    manifest = Manifest(
+        model=fields.text("model"),
+        target=fields.text("target"),
+        variant=fields.text("variant"),
+        platform=fields.text("platform"),
+        engine=engine.text("name"),
+        settings=EngineSettings.from_json(engine.take("settings")),
+        input_name=model_input.text("name"),
+        preprocessing=preprocessing,
+        postprocessing=Classification.from_json(fields.take("postprocessing")),
+        golden_samples=golden.integer("samples", 1, 10_000),
+        golden_tolerance=golden.number("tolerance"),
+        files=_parse_files(fields.take("files"), f"{place}: files"),
+        build=fields.text("build"),
+        data_sha256=fields.text("data_sha256"),
+        task=fields.text("task"),
+    )
+    for part in (engine, model_input, golden, fields):
+        part.end()
+    return manifest
+
+
+def _parse_files(value: object, place: str) -> tuple[BundleFile, ...]:
+    fields = Fields(value, place, BundleError)
+    files = []
+    for name in sorted(value) if isinstance(value, dict) else ():
+        entry = fields.inner(name)
+        files.append(BundleFile(name, entry.text("sha256"), entry.integer("size_bytes")))
+        entry.end()
+    return tuple(files)

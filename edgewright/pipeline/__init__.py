@@ -1,0 +1,1 @@
+"""The workshop: files and arrays in, files and frozen dataclasses out."""

@@ -1,0 +1,1 @@
+"""The data sets that edgewright knows, one per file."""

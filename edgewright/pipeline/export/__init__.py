@@ -1,0 +1,1 @@
+"""Export, one file format a file."""

@@ -1,0 +1,192 @@
+"""Runs one function in a process of its own, with a deadline and a memory bound.
+
+A crash, a hang or a memory balloon in a framework becomes one clear error here instead of the end of the caller; two stages
+really run side by side; and the caller never imports the framework. The function is named by its module and must be
+importable; arguments and result travel by pickle over a pipe between the two processes of one program.
+
+The child ends itself when its parent is gone, however that died.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import pickle
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import IO, Any, TypeVar
+
+from edgewright.errors import CrashError, DeadlineError, EdgewrightError, MemoryBoundError, StageError
+from edgewright.pipeline.progress import Progress, ProgressListener, ignore_progress
+
+ResultT = TypeVar("ResultT")
+
+_LOG_TAIL_BYTES = 2000
+# PyTorch says this in a RuntimeError when the allocator is refused memory.
+_ALLOCATION_FAILURES = ("can't allocate memory", "bad_alloc", "bad allocation", "Failed to allocate memory")
+
+
+def run_isolated(
+    function: Callable[..., ResultT],
+    /,
+    *args: Any,
+    work: str,
+    deadline_s: float,
+    memory_limit_mib: int | None = None,
+    threads: int = 1,
+    on_progress: ProgressListener = ignore_progress,
+) -> ResultT:
+    """Calls ``function(*args, on_progress=…)`` in a fresh process and returns its result.
+
+    Args:
+        function: A module-level function of an importable module.
+        args: Arguments, picklable.
+        work: Name of the work, for messages.
+        deadline_s: The process is killed after this many seconds.
+        memory_limit_mib: Bound on its private memory, in MiB.
+        threads: Threads of numeric libraries in the process.
+        on_progress: Hears what the function reports.
+
+    Raises:
+        EdgewrightError: As raised by the function.
+        DeadlineError: It ran too long.
+        MemoryBoundError: It asked for too much memory.
+        CrashError: The process died; the message carries the end of its log.
+    """
+    here, there = os.pipe(), os.pipe()
+    with tempfile.TemporaryFile() as log:
+        process = _spawn(here[0], there[1], threads, log)
+        os.close(here[0])
+        os.close(there[1])
+        with Connection(here[1], readable=False) as jobs, Connection(there[0], writable=False) as answers:
+            try:
+                job = (function.__module__, function.__qualname__, args, memory_limit_mib)
+                with contextlib.suppress(BrokenPipeError):  # a child that died at once is reported below
+                    jobs.send_bytes(pickle.dumps(job))
+                result: ResultT = _listen(process, answers, work, deadline_s, on_progress, log)
+                return result
+            finally:
+                _end(process)
+
+
+def _spawn(job_fd: int, answer_fd: int, threads: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    environment = dict(os.environ)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        environment[name] = str(threads)
+    return subprocess.Popen(
+        [sys.executable, "-m", "edgewright.pipeline.isolation", str(job_fd), str(answer_fd)],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        pass_fds=(job_fd, answer_fd),
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def _listen(
+    process: subprocess.Popen[bytes],
+    answers: Connection,
+    work: str,
+    deadline_s: float,
+    on_progress: ProgressListener,
+    log: IO[bytes],
+) -> Any:
+    ends = time.monotonic() + deadline_s
+    while True:
+        remaining = ends - time.monotonic()
+        if remaining <= 0 or not answers.poll(remaining):
+            raise DeadlineError(
+                f"{work} ran longer than {deadline_s:g} s and was ended. Raise its deadline, or do less."
+            )
+        try:
+            kind, payload = pickle.loads(answers.recv_bytes())
+        except EOFError:
+            code = process.wait()
+            raise CrashError(f"{work}: its process {_death(code)} without an answer.{_tail(log)}") from None
+        if kind == "progress":
+            on_progress(payload)
+        elif kind == "result":
+            return payload
+        elif kind == "error":
+            raise payload
+        elif kind == "memory":
+            raise MemoryBoundError(
+                f"{work} asked for more memory than its bound: {payload}. Raise the bound, or do less."
+            )
+        else:
+            raise StageError(f"{work} failed: {payload}")
+
+
+def _death(code: int) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = " (the system kills a process that eats all memory)" if -code == signal.SIGKILL else ""
+        return f"was ended by {name}{hint}"
+    return f"exited with {code}"
+
+
+def _tail(log: IO[bytes]) -> str:
+    log.seek(0, os.SEEK_END)
+    log.seek(max(0, log.tell() - _LOG_TAIL_BYTES))
+    text = log.read().decode(errors="replace").strip()
+    return f" End of its log:\n{text}" if text else ""
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _child(job_fd: int, answer_fd: int) -> None:
+    jobs, answers = Connection(job_fd, writable=False), Connection(answer_fd, readable=False)
+    module, name, args, memory_limit_mib = pickle.loads(jobs.recv_bytes())
+    threading.Thread(target=_end_with_parent, args=(jobs,), daemon=True).start()
+    sending = threading.Lock()
+
+    def send(kind: str, payload: object) -> None:
+        with sending:
+            answers.send_bytes(pickle.dumps((kind, payload)))
+
+    def report(progress: Progress) -> None:
+        send("progress", progress)
+
+    if memory_limit_mib is not None:
+        bound = memory_limit_mib * 1024 * 1024
+        resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
+    try:
+        function = importlib.import_module(module)
+        for part in name.split("."):
+            function = getattr(function, part)
+        send("result", function(*args, on_progress=report))  # type: ignore[operator]
+    except EdgewrightError as error:
+        send("error", error)
+    except MemoryError as error:
+        send("memory", str(error) or "an allocation was refused")
+    except Exception as error:
+        traceback.print_exc()
+        refused = any(words in str(error) for words in _ALLOCATION_FAILURES)
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{os.path.basename(where.filename)}:{where.lineno}"
+        send("memory" if refused else "failure", f"{type(error).__name__}: {error} (at {place})")
+
+
+def _end_with_parent(jobs: Connection) -> None:
+    """Ends this process when the parent's end of the pipe closes: nobody waits for the answer any more."""
+    with contextlib.suppress(EOFError, OSError):
+        jobs.recv_bytes()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    _child(int(sys.argv[1]), int(sys.argv[2]))

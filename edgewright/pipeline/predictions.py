@@ -1,0 +1,155 @@
+"""Predictions per sample: what the gate compares, kept so that any two evaluations can be paired later.
+
+The file is an npz of plain arrays without pickle. Its bytes follow from its content alone, so that it has one digest.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgewright.errors import DataError, GateError
+from edgewright.pipeline.statistics import PairedCounts
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_ARRAYS = ("sample_sha256", "labels", "predicted")
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What one model answered on one split.
+
+    Attributes:
+        sample_sha256: Digest of every sample, 64 lower-case hexadecimal digits each, in the split's order.
+        labels: int64 [N], the true label's index, read-only.
+        predicted: int64 [N], the model's label index, read-only.
+
+    Raises:
+        DataError: A digest, a dtype, a length or a label's index is not as said above.
+    """
+
+    sample_sha256: tuple[str, ...]
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        """Check every field and keep own, read-only copies of the arrays."""
+        object.__setattr__(self, "sample_sha256", tuple(self.sample_sha256))
+        for index, digest in enumerate(self.sample_sha256):
+            if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+                raise DataError(f"predictions: sample_sha256[{index}] is {digest!r}, not 64 lower-case hex digits")
+        for name in ("labels", "predicted"):
+            object.__setattr__(self, name, _own_indices(name, getattr(self, name), len(self.sample_sha256)))
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.sample_sha256)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal when digests, labels and answers are, in the same order."""
+        if not isinstance(other, Predictions):
+            return NotImplemented
+        return (
+            self.sample_sha256 == other.sample_sha256
+            and np.array_equal(self.labels, other.labels)
+            and np.array_equal(self.predicted, other.predicted)
+        )
+
+    def __hash__(self) -> int:
+        """Hash of digests and answers."""
+        return hash((self.sample_sha256, self.predicted.tobytes()))
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """Where the model was right: bool [N]."""
+        right: NDArray[np.bool_] = self.labels == self.predicted
+        return right
+
+    @property
+    def accuracy_pct(self) -> float:
+        """Share of right answers in percent.
+
+        Raises:
+            DataError: There are no samples.
+        """
+        if not len(self):
+            raise DataError("predictions: accuracy of 0 samples is not defined; evaluate at least one sample")
+        return 100.0 * int(np.count_nonzero(self.correct)) / len(self)
+
+    def save(self, path: Path) -> None:
+        """Write one npz file whose bytes follow from the content alone."""
+        digests = np.frombuffer(bytes.fromhex("".join(self.sample_sha256)), dtype=np.uint8).reshape(-1, 32)
+        # An open file, because numpy appends ".npz" to a path that lacks it.
+        with path.open("wb") as file:
+            np.savez_compressed(file, sample_sha256=digests, labels=self.labels, predicted=self.predicted)
+
+    @classmethod
+    def load(cls, path: Path) -> Predictions:
+        """Read what ``save`` wrote.
+
+        Raises:
+            DataError: The file is missing, cut short, holds other arrays, or needs pickle.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                if sorted(arrays.files) != sorted(_ARRAYS):
+                    raise DataError(f"{path}: holds {sorted(arrays.files)}, a predictions file holds {sorted(_ARRAYS)}")
+                digests, labels, predicted = (arrays[name] for name in _ARRAYS)
+        except DataError:
+            raise
+        except (
+            Exception
+        ) as error:  # broken bytes make zipfile and numpy raise a dozen kinds, NotImplementedError among them
+            raise DataError(f"{path}: not a readable predictions file ({error}); run the evaluation again") from error
+        if digests.ndim != 2 or digests.shape[1] != 32 or digests.dtype != np.uint8:
+            raise DataError(f"{path}: sample_sha256 is {digests.dtype} {digests.shape}, not uint8 [N, 32]")
+        return cls(tuple(row.tobytes().hex() for row in digests), labels, predicted)
+
+
+def pair(candidate: Predictions, other: Predictions, name: str) -> PairedCounts:
+    """Count the samples that the candidate lost to, and gained on, another model.
+
+    Args:
+        candidate: Answers of the model under judgement.
+        other: Answers of the model it is compared with, on the same samples in the same order.
+        name: Word for the other model in messages, e.g. ``champion``.
+
+    Raises:
+        GateError: Samples or labels do not pair one to one; names both counts and the first mismatch.
+    """
+    counts = f"candidate has {len(candidate)} samples, {name} has {len(other)}"
+    remedy = f"evaluate the {name} again on the candidate's split"
+    for what, mine, theirs in (
+        ("sample", candidate.sample_sha256, other.sample_sha256),
+        ("label of sample", candidate.labels.tolist(), other.labels.tolist()),
+    ):
+        if mine == theirs:
+            continue
+        first = next((i for i, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), None)
+        if first is None:
+            first = min(len(candidate), len(other))
+            where = f"{what} {first} exists on one side only"
+        else:
+            where = f"{what} {first} is {mine[first]} here and {theirs[first]} there"
+        raise GateError(f"candidate and {name} do not pair: {counts}; first mismatch: {where}; {remedy}")
+    mine_right, other_right = candidate.correct, other.correct
+    return PairedCounts(
+        samples=len(candidate),
+        lost=int(np.count_nonzero(other_right & ~mine_right)),
+        gained=int(np.count_nonzero(mine_right & ~other_right)),
+    )
+
+
+def _own_indices(name: str, values: object, samples: int) -> NDArray[np.int64]:
+    array = np.asarray(values)
+    if array.dtype != np.int64 or array.shape != (samples,):
+        raise DataError(f"predictions: {name} is {array.dtype} {array.shape}, not int64 ({samples},)")
+    if samples and array.min() < 0:
+        raise DataError(f"predictions: {name} holds {array.min()}, a label's index is 0 or more")
+    array = array.copy()
+    array.flags.writeable = False
+    return array

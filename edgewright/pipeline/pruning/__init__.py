@@ -1,0 +1,1 @@
+"""Pruning, one framework a file."""

@@ -1,0 +1,123 @@
+"""INT8 quantization of ONNX models: static, QDQ, per-channel weights, integer types of the target.
+
+The types decide everything: on x86 uint8 activations with int8 weights run 2-3 times faster than float, other pairs no
+faster; so they come from the target and never from a default.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import onnx
+
+from edgewright.errors import StageError
+from edgewright.pipeline.calibration import Ranges
+
+IntegerType = Literal["uint8", "int8"]
+
+
+@dataclass(frozen=True)
+class QuantizedModel:
+    """An INT8 ONNX file.
+
+    Attributes:
+        content: The file's bytes.
+        quantized_operators: Compute operators (Conv, Gemm, MatMul) that run on integers.
+        float_operators: Compute operators that stayed in float.
+    """
+
+    content: bytes
+    quantized_operators: int
+    float_operators: int
+
+
+def prepare_for_quantization(content: bytes) -> onnx.ModelProto:
+    """Infers shapes and folds what a quantizer stumbles over (batch norm, constants) in a float model.
+
+    Raises:
+        StageError: The file cannot be prepared.
+    """
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as scratch:
+        before, after = Path(scratch) / "float.onnx", Path(scratch) / "prepared.onnx"
+        before.write_bytes(content)
+        try:
+            # Symbolic shape inference is for transformers; ONNX's own suffices for a symbolic batch.
+            quant_pre_process(before, after, skip_symbolic_shape=True)
+        except Exception as error:
+            raise StageError(f"the float model cannot be prepared for INT8: {error}") from error
+        return onnx.load(after)
+
+
+def quantize_static(
+    prepared: onnx.ModelProto,
+    ranges: Ranges,
+    activation_type: IntegerType,
+    weight_type: IntegerType,
+    per_channel: bool,
+) -> QuantizedModel:
+    """Quantizes a prepared float model with calibrated ranges.
+
+    Args:
+        prepared: From ``prepare_for_quantization``.
+        ranges: From ``calibrate``, of the same model.
+        activation_type: Integer type of activations.
+        weight_type: Integer type of weights.
+        per_channel: One scale per output channel of the weights.
+
+    Raises:
+        StageError: The quantizer failed, or no compute operator was quantized.
+    """
+    import numpy as np
+    import onnxruntime.quantization as ort
+    from onnxruntime.quantization.calibrate import TensorData, TensorsData, save_tensors_data
+
+    # The quantizer only needs lows and highs here; how they were found was settled by calibration.
+    data = {
+        name: TensorData(lowest=np.float32(low), highest=np.float32(high))
+        for name, (low, high) in ranges.low_high.items()
+    }
+    types = {"uint8": ort.QuantType.QUInt8, "int8": ort.QuantType.QInt8}
+    root = logging.getLogger()
+    level = root.level
+    with tempfile.TemporaryDirectory() as scratch:
+        cache, result = Path(scratch) / "ranges.json", Path(scratch) / "int8.onnx"
+        save_tensors_data(TensorsData(ort.CalibrationMethod.MinMax, data), cache)
+        root.setLevel(logging.ERROR)
+        try:
+            ort.quantize_static(
+                prepared,
+                result,
+                None,
+                quant_format=ort.QuantFormat.QDQ,
+                per_channel=per_channel,
+                activation_type=types[activation_type],
+                weight_type=types[weight_type],
+                calibrate_method=ort.CalibrationMethod.MinMax,
+                calibration_cache_path=cache,
+            )
+        except Exception as error:
+            raise StageError(f"INT8 quantization failed: {type(error).__name__}: {error}") from error
+        finally:
+            root.setLevel(level)
+        model = onnx.load(result)
+    del model.metadata_props[:]
+    for node in model.graph.node:
+        del node.metadata_props[:]
+    onnx.checker.check_model(model, full_check=True)
+    quantized, floating = _count_compute(model)
+    if quantized == 0:
+        raise StageError("INT8 quantization left every Conv, Gemm and MatMul in float; such a file only runs slower.")
+    return QuantizedModel(model.SerializeToString(deterministic=True), quantized, floating)
+
+
+def _count_compute(model: onnx.ModelProto) -> tuple[int, int]:
+    dequantized = {name for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    compute = [node for node in model.graph.node if node.op_type in {"Conv", "Gemm", "MatMul"}]
+    quantized = sum(node.input[0] in dequantized and node.input[1] in dequantized for node in compute)
+    return quantized, len(compute) - quantized

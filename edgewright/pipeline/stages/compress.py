@@ -1,0 +1,219 @@
+"""Stage 3: one float model per way of pruning, trained on for the same number of epochs, exported to ONNX and proved.
+
+The reference goes through this stage too, unpruned: it trains on exactly as long as the pruned models fine-tune, so that
+no variant is flattered by more training than the model it is judged against.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgewright.pipeline.artifact_store import Artifact, ArtifactStore, Outcome, Stage
+from edgewright.pipeline.isolation import run_isolated
+from edgewright.pipeline.progress import ProgressListener, ignore_progress
+from edgewright.pipeline.recipe import PruneSettings, Recipe
+from edgewright.pipeline.stages.snapshot import SnapshotResult
+from edgewright.pipeline.stages.train import (
+    TrainResult,
+    as_result,
+    training_inputs,
+    training_plan,
+    training_samples,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from edgewright.pipeline.training.pytorch import Samples, TrainingResult
+
+STAGE = Stage(
+    "compress",
+    "edgewright.pipeline.stages.compress",
+    ("numpy", "onnx", "onnxruntime", "onnxscript", "torch", "torch-pruning"),
+)
+
+# A polynomial schedule prunes during the first half of fine-tuning; the second half recovers.
+_PRUNING_ENDS = 0.5
+# Real samples on which the exported file must answer as PyTorch does.
+_PARITY_SAMPLES = 256
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a float model costs: parameters, multiply-accumulates per sample, bytes of weights, gzip-compressed bytes."""
+
+    parameters: int
+    macs: int
+    size_bytes: int
+    compressed_size_bytes: int
+
+
+@dataclass(frozen=True)
+class CompressResult:
+    """A float model, exported.
+
+    Attributes:
+        model: The ONNX file.
+        weights: The weights (npz).
+        before: Cost before pruning.
+        after: Cost after pruning.
+        fine_tuning: The training that followed; None where there was none.
+        opset: ONNX operator set of the file.
+        operators: Number of nodes by operator type.
+        parity: Largest absolute difference of a score from PyTorch's on real samples.
+    """
+
+    model: Artifact
+    weights: Artifact
+    before: Cost
+    after: Cost
+    fine_tuning: TrainResult | None
+    opset: int
+    operators: dict[str, int]
+    parity: float
+
+    @property
+    def sparsity_pct(self) -> float:
+        """Share of parameters that pruning removed, in percent."""
+        return 100 * (1 - self.after.parameters / self.before.parameters)
+
+
+def run(
+    store: ArtifactStore,
+    recipe: Recipe,
+    snapshot: SnapshotResult,
+    base: TrainResult,
+    prune: PruneSettings | None,
+    work: str,
+    on_progress: ProgressListener = ignore_progress,
+) -> Outcome[CompressResult]:
+    """Prunes (or not), trains on, exports and proves.
+
+    Args:
+        store: Where artifacts lie.
+        recipe: What is built.
+        snapshot: The data.
+        base: The base model.
+        prune: How to prune; None for the reference.
+        work: Name for progress and messages: the variant's.
+        on_progress: Hears how far it is.
+
+    Raises:
+        StageError: Pruning, training or a proof of the export failed.
+    """
+    inputs = {
+        **training_inputs(recipe, snapshot),
+        "base": base.weights.sha256,
+        "prune": prune.model_dump(mode="json") if prune else None,
+        "epochs": _epochs(recipe, prune),
+        "export": recipe.export.model_dump(mode="json"),
+    }
+    return store.run_stage(
+        STAGE,
+        inputs,
+        CompressResult,
+        lambda: run_isolated(
+            compress,
+            store.root,
+            recipe,
+            snapshot,
+            base.weights,
+            prune,
+            work,
+            work=work,
+            deadline_s=recipe.training.deadline_s,
+            threads=recipe.training.threads,
+            on_progress=on_progress,
+        ),
+    )
+
+
+def _epochs(recipe: Recipe, prune: PruneSettings | None) -> int:
+    return prune.fine_tune_epochs if prune else recipe.fine_tune_epochs
+
+
+def compress(
+    root: Path,
+    recipe: Recipe,
+    snapshot: SnapshotResult,
+    base_weights: Artifact,
+    prune: PruneSettings | None,
+    work: str,
+    *,
+    on_progress: ProgressListener,
+) -> CompressResult:
+    """Does the stage's work; runs in a process of its own."""
+    import torch
+
+    from edgewright.pipeline.export.onnx import export_onnx
+    from edgewright.pipeline.models.pytorch import build_model
+    from edgewright.pipeline.pruning.pytorch import measure_cost
+    from edgewright.pipeline.training.pytorch import load_weights, weights_to_bytes
+
+    store = ArtifactStore(root)
+    training, validation = training_samples(store, snapshot)
+
+    def fresh_model() -> nn.Module:
+        architecture = recipe.architecture
+        return build_model(architecture.name, snapshot.input_shape, len(snapshot.class_names), architecture.widths)
+
+    model = load_weights(fresh_model(), store.read(base_weights))
+    example = torch.zeros(1, *snapshot.input_shape)
+    before = measure_cost(model, example)
+    trained = _prune_and_train(recipe, model, example, prune, training, validation, work, on_progress)
+    weights = store.put_bytes(weights_to_bytes(trained.model if trained else model))
+    # A fresh object per export: the exporter leaves traces in the model it is given.
+    final = load_weights(fresh_model(), store.read(weights))
+    exported = export_onnx(
+        final, validation.inputs[:_PARITY_SAMPLES], recipe.export.opset, recipe.export.parity_tolerance
+    )
+    after = measure_cost(final, example)
+    return CompressResult(
+        model=store.put_bytes(exported.content),
+        weights=weights,
+        before=Cost(before.parameters, before.macs, before.size_bytes, before.compressed_size_bytes),
+        after=Cost(after.parameters, after.macs, after.size_bytes, after.compressed_size_bytes),
+        fine_tuning=as_result(trained, weights) if trained else None,
+        opset=exported.opset,
+        operators=exported.operators,
+        parity=exported.parity,
+    )
+
+
+def _prune_and_train(
+    recipe: Recipe,
+    model: nn.Module,
+    example: Tensor,
+    prune: PruneSettings | None,
+    training: Samples,
+    validation: Samples,
+    work: str,
+    on_progress: ProgressListener,
+) -> TrainingResult | None:
+    from edgewright.pipeline.pruning.pytorch import ChannelPruner, prune_channels, pruning_hook
+    from edgewright.pipeline.training.pytorch import train
+
+    epochs = _epochs(recipe, prune)
+    hook, keep_from_epoch = None, 1
+    if prune and prune.schedule == "polynomial":
+        hook = pruning_hook(ChannelPruner(model, example, prune.sparsity, prune.steps, prune.power), 0.0, _PRUNING_ENDS)
+        keep_from_epoch = math.ceil(epochs * _PRUNING_ENDS) + 1 if epochs > 1 else 1
+    elif prune:
+        prune_channels(model, example, prune.sparsity)
+    if epochs == 0:
+        return None
+    # Another seed than the base's: the same order of samples again would be no new look at them.
+    plan = training_plan(recipe.training, epochs, recipe.training.fine_tune_learning_rate, recipe.seed + 1)
+    return train(
+        model,
+        training,
+        validation,
+        plan,
+        work=work,
+        on_step=hook,
+        keep_from_epoch=keep_from_epoch,
+        on_progress=on_progress,
+    )

@@ -1,0 +1,108 @@
+"""Targets: the classes of device that a release is built for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from edgewright.errors import Problem, RecipeError
+from edgewright.pipeline.document import parse_fields, read_document
+
+# Registered model names are `<model>.<target>`; these characters are safe in them, in file names and in image tags.
+NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Platform = Literal["linux/amd64", "linux/arm64", "linux/arm/v7"]
+IntegerType = Literal["uint8", "int8"]
+
+
+class Strict(BaseModel):
+    """A frozen section of a document that knows no key but its own and converts no types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class BudgetSettings(Strict):
+    """What a model may cost on the device; what is left out is not limited."""
+
+    latency_p95_ms: float | None = Field(
+        None, gt=0, le=60_000, description="95th percentile of the latency of one inference, in milliseconds"
+    )
+    size_kib: float | None = Field(None, gt=0, le=4 * 1024**2, description="size of the model file, in KiB")
+    peak_memory_mib: float | None = Field(
+        None, gt=0, le=1024**2, description="peak resident memory of a fresh process that serves the model, in MiB"
+    )
+
+
+class Target(Strict):
+    """One class of device."""
+
+    description: str = Field("", max_length=200, description="what this device is, for people")
+    platform: Platform = Field(description="operating system and architecture")
+    engine: Literal["onnxruntime", "litert"] = Field(description="what runs the model there")
+    providers: list[str] = Field(
+        ["CPUExecutionProvider"],
+        min_length=1,
+        max_length=8,
+        description="ONNX Runtime execution providers in order of preference",
+    )
+    required_provider: str | None = Field(
+        None, description="the provider that must really run the model; a fall-back to another fails the gate"
+    )
+    threads: int = Field(1, ge=1, le=64, description="intra-op threads of one inference")
+    allow_spinning: bool = Field(False, description="threads spin while waiting; faster alone, harmful on shared cores")
+    activation_type: IntegerType = Field(
+        "uint8", description="integer type of INT8 activations (x86: uint8; other CPUs may prefer int8)"
+    )
+    weight_type: IntegerType = Field("int8", description="integer type of INT8 weights")
+    budgets: BudgetSettings = Field(BudgetSettings(), description="what a model may cost on the device")
+    pays: list[Literal["latency", "size"]] = Field(
+        min_length=1, max_length=2, description="what compression must improve here, beyond noise"
+    )
+
+    @field_validator("providers")
+    @classmethod
+    def _providers_distinct(cls, providers: list[str]) -> list[str]:
+        if len(set(providers)) != len(providers):
+            raise ValueError(f"{providers} names a provider twice. List each once, the preferred first.")
+        unknown = [name for name in providers if not name.endswith("ExecutionProvider")]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is not a provider's name: it ends in ExecutionProvider.")
+        return providers
+
+    @field_validator("pays")
+    @classmethod
+    def _pays_distinct(cls, pays: list[str]) -> list[str]:
+        if len(set(pays)) != len(pays):
+            raise ValueError(f"{pays} names a benefit twice.")
+        return pays
+
+
+class _TargetsFile(Strict):
+    targets: dict[Name, Target] = Field(min_length=1, description="targets by name")
+
+
+def load_targets(path: Path) -> dict[str, Target]:
+    """Reads ``targets.yaml``.
+
+    Returns:
+        Targets by name, in the file's order.
+
+    Raises:
+        RecipeError: The file breaks rules; all problems at once.
+    """
+    document = read_document(path)
+    parsed, problems = parse_fields(_TargetsFile, {"targets": document})
+    problems = [Problem(problem.key.removeprefix("targets."), problem.message) for problem in problems]
+    for name, target in parsed.targets.items() if parsed else ():
+        if target.required_provider and target.required_provider not in target.providers:
+            problems.append(
+                Problem(
+                    f"{name}.required_provider",
+                    f"{target.required_provider!r} is not among providers {target.providers}. Add it there, first.",
+                )
+            )
+    if problems or parsed is None:
+        raise RecipeError(str(path), tuple(problems))
+    return dict(parsed.targets)

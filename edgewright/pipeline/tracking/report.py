@@ -1,0 +1,135 @@
+"""The variants of a build side by side, read back from the registry: what `edgewright compare` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from edgewright.errors import RegistryError
+from edgewright.pipeline.tracking.client import NAME, Tracking, open_client, registry_errors
+from edgewright.pipeline.tracking.model_version import ModelVersion, registered_names, versions
+from edgewright.pipeline.tracking.runs import COMPLETE, TRUE
+
+PAGE = 200
+BUILDS_NAMED = 5
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One variant of a build on one target.
+
+    Attributes:
+        build: Identity of the build.
+        variant: Name of the variant.
+        target: Name of the target.
+        verdict: The gate's answer for a variant that was released; empty for one that was not chosen.
+        metrics: What was measured, unit in the name; what was not measured is absent.
+        version: Number of the model version that releases it; None when it was not chosen.
+        aliases: Aliases of that version.
+        run_id: Its run.
+        started_ms: When it was logged, milliseconds since the epoch.
+    """
+
+    build: str
+    variant: str
+    target: str
+    verdict: str
+    metrics: Mapping[str, float]
+    version: int | None
+    aliases: tuple[str, ...]
+    run_id: str
+    started_ms: int
+
+    @property
+    def is_champion(self) -> bool:
+        """Whether devices of that target run it."""
+        return "champion" in self.aliases
+
+
+@registry_errors("comparing builds")
+def comparison(tracking: Tracking, model: str, build: str | None = None) -> tuple[ComparisonRow, ...]:
+    """The complete runs of a build, and of the builds that the champions come from.
+
+    Args:
+        tracking: Where the registry is.
+        model: The model's name.
+        build: The build; None for the newest.
+
+    Returns:
+        Rows of that build first, then those of the champions' builds; each by target, then in the order of logging.
+
+    Raises:
+        RegistryError: There is no such model or build.
+    """
+    client = open_client(tracking)
+    experiment = client.get_experiment_by_name(model)
+    if experiment is None:
+        known = ", ".join(each.name for each in client.search_experiments() if each.name != "Default") or "none"
+        raise RegistryError(f"no model {model!r} was built here; known: {known}")
+    released = [
+        each for name in registered_names(tracking, model) for each in versions(tracking, model, name.partition(".")[2])
+    ]
+    chosen = build or _newest(client, experiment.experiment_id, model)
+    champions = sorted({each.build for each in released if each.is_champion and each.build != chosen})
+    rows: list[ComparisonRow] = []
+    for each in (chosen, *champions):
+        rows += _rows(client, experiment.experiment_id, each, {v.run_id: v for v in reversed(released)})
+        if not rows:
+            raise RegistryError(
+                f"{model} has no build {each!r}; the latest: {_latest(client, experiment.experiment_id)}"
+            )
+    return tuple(rows)
+
+
+def _rows(client: Any, experiment_id: str, build: str, released: Mapping[str, ModelVersion]) -> list[ComparisonRow]:
+    rows = []
+    for run in (
+        _runs(client, experiment_id, f" and tags.`edgewright.build` = '{build}'") if NAME.fullmatch(build) else []
+    ):
+        tags, version = run.data.tags, released.get(run.info.run_id)
+        rows.append(
+            ComparisonRow(
+                build=build,
+                variant=tags["edgewright.variant"],
+                target=tags["edgewright.target"],
+                verdict=version.verdict if version else tags.get("edgewright.verdict", ""),
+                metrics=MappingProxyType(dict(run.data.metrics)),
+                version=version.version if version else None,
+                aliases=version.aliases if version else (),
+                run_id=run.info.run_id,
+                started_ms=int(run.info.start_time),
+            )
+        )
+    return sorted(rows, key=lambda row: (row.target, row.started_ms))
+
+
+def _runs(client: Any, experiment_id: str, more: str = "", limit: int | None = None) -> list[Any]:
+    """Complete runs of an experiment, newest first."""
+    found: list[Any] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            f"tags.`{COMPLETE}` = '{TRUE}'{more}",
+            max_results=limit or PAGE,
+            order_by=["attributes.start_time DESC"],
+            page_token=token,
+        )
+        found += page
+        token = page.token
+        if not token or limit is not None:
+            return found
+
+
+def _newest(client: Any, experiment_id: str, model: str) -> str:
+    found = _runs(client, experiment_id, limit=1)
+    if not found:
+        raise RegistryError(f"{model} has no complete run yet: let its build end, or build it again")
+    return str(found[0].data.tags["edgewright.build"])
+
+
+def _latest(client: Any, experiment_id: str) -> str:
+    builds = dict.fromkeys(run.data.tags["edgewright.build"] for run in _runs(client, experiment_id, limit=PAGE))
+    return ", ".join(list(builds)[:BUILDS_NAMED]) or "none"
