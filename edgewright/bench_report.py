@@ -95,7 +95,9 @@ def parse_report(data: bytes, place: str) -> BenchReport:
     fields = Fields(load_json(data, place, BundleError), place, BundleError)
     version = fields.integer("format_version", 1)
     if version > REPORT_FORMAT_VERSION:
-        raise BundleError(f"{place}: format_version {version} is newer than {REPORT_FORMAT_VERSION}: update this program.")
+        raise BundleError(
+            f"{place}: format_version {version} is newer than {REPORT_FORMAT_VERSION}: update this program."
+        )
     reference = fields.inner("reference") if fields.has("reference") else None
     report = BenchReport(
         bundle_sha256=_sha256(fields),

@@ -9,6 +9,7 @@ decisions alone too lax (a model trained from another seed decides alike on easy
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 from dataclasses import dataclass
 from typing import Any
@@ -199,7 +200,7 @@ def golden_from_bytes(data: bytes) -> Golden:
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
                 raise BundleError("golden samples are compressed; they must be stored plainly.")
             arrays: dict[str, Any] = {name: _read_array(archive.read(f"{name}.npy")) for name in _ARRAYS}
-    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as cause:
+    except (zipfile.BadZipFile, struct.error, ValueError, OSError, EOFError, RuntimeError) as cause:
         raise BundleError(f"golden samples cannot be read: {cause}.") from cause
     return Golden(**arrays)
 

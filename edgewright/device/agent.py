@@ -148,6 +148,8 @@ def _bench(options: argparse.Namespace) -> None:
     from edgewright.device.store import REFERENCE, BundleStore
     from edgewright.durable import replace_file
 
+    if not options.report.parent.is_dir():  # said now, not after minutes of measuring
+        raise UsageError(f"{options.report.parent} is no folder: the report cannot be written there.")
     bundle = open_bundle_at(options.place)
     store = BundleStore(options.place)
     if options.reference is not None:

@@ -15,6 +15,7 @@ from edgewright.manifest import BundleFile
 _FRUITLESS_ATTEMPTS = 4  # tries in a row that bring not a single new byte
 _SLOWEST_BYTES_PER_S = 4096  # below that a line counts as broken; a silent one is caught by the client's time-out
 _READ_BYTES = 1 << 16
+_RETRY_DELAY_S = 0.5  # after the first fruitless attempt; it doubles with each
 
 
 @dataclass
@@ -36,7 +37,6 @@ def download_file(
     promise: BundleFile,
     folder: Path,
     traffic: Traffic,
-    retry_delay_s: float = 0.5,
 ) -> None:
     """Bring one promised file into a folder; an interrupted call leaves a ``.part`` file, from which the next goes on.
 
@@ -46,7 +46,6 @@ def download_file(
         promise: Name, digest and size that the manifest promises.
         folder: Where to put it.
         traffic: Counted up.
-        retry_delay_s: Pause after the first fruitless attempt; it doubles with each.
 
     Raises:
         IntegrityError: The registry sends other bytes than promised, or more of them.
@@ -63,12 +62,12 @@ def download_file(
         part.unlink()
         inherited = 0
     traffic.resumed_bytes += inherited
-    _fill(client, artifact_path, promise, part, traffic, retry_delay_s)
+    _fill(client, artifact_path, promise, part, traffic)
     if not _is_promised(part, promise) and inherited:
         # What an earlier pull left may be torn by a power cut: only bytes that all came now can accuse the registry.
         traffic.resumed_bytes -= inherited
         part.unlink()
-        _fill(client, artifact_path, promise, part, traffic, retry_delay_s)
+        _fill(client, artifact_path, promise, part, traffic)
     if not _is_promised(part, promise):
         part.unlink()
         raise IntegrityError(
@@ -80,12 +79,10 @@ def download_file(
     flush_folder(folder)
 
 
-def _fill(
-    client: RegistryClient, artifact_path: str, promise: BundleFile, part: Path, traffic: Traffic, retry_delay_s: float
-) -> None:
+def _fill(client: RegistryClient, artifact_path: str, promise: BundleFile, part: Path, traffic: Traffic) -> None:
     """Attempt until the part has the promised size."""
     give_up_at = time.monotonic() + 60.0 + promise.size_bytes / _SLOWEST_BYTES_PER_S
-    fruitless = 0
+    fruitless, furthest = 0, _size(part)
     while (have := _size(part)) < promise.size_bytes:
         try:
             _attempt(client, artifact_path, promise, part, traffic, give_up_at)
@@ -105,11 +102,13 @@ def _fill(
             raise TransferError(
                 f"{artifact_path} comes slower than {_SLOWEST_BYTES_PER_S} bytes/s: pull again to go on."
             )
-        fruitless = 0 if _size(part) > have else fruitless + 1
+        # Against the furthest ever: a file that is too short in the store would else be fetched again and again.
+        fruitless = 0 if _size(part) > furthest else fruitless + 1
+        furthest = max(furthest, _size(part))
         if fruitless >= _FRUITLESS_ATTEMPTS:
             raise broken
         if fruitless:
-            time.sleep(retry_delay_s * 2 ** (fruitless - 1))
+            time.sleep(_RETRY_DELAY_S * 2 ** (fruitless - 1))
 
 
 def _attempt(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import re
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +20,8 @@ _BATCH = 64
 _HEADER_BYTES = 512  # a PGM or PPM header with a long comment fits
 _IMAGE_MAX_BYTES = 64 << 20  # an image of 20 megapixels
 _NETPBM = re.compile(rb"(P[56])(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)\s")
+# What gzip, zip, numpy and Pillow raise about damaged files; MemoryError for a header that promises too much.
+_DAMAGE = (OSError, EOFError, ValueError, RuntimeError, MemoryError, KeyError, zlib.error, struct.error, BadZipFile)
 _KNOWN = ".npy, .npz, IDX (also .gz), binary PGM and PPM, PNG and JPEG"
 
 
@@ -33,7 +38,7 @@ def read_samples(path: Path) -> Iterator[Samples]:
         with path.open("rb") as stream:
             start = stream.read(8)
         yield from _reader(start, path)(path)
-    except (OSError, EOFError, ValueError) as cause:  # gzip's and numpy's errors about damaged files are among these
+    except _DAMAGE as cause:
         reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
         raise DataError(f"{path} cannot be read: {reason}.") from cause
 
@@ -59,7 +64,8 @@ def _read_npy(path: Path) -> Iterator[Samples]:
 
 
 def _read_npz(path: Path) -> Iterator[Samples]:
-    with np.load(path, allow_pickle=False) as archive:
+    # The stream is opened here: numpy leaves its own open when the archive is damaged.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
         names = [name for name in ("samples", "images") if name in archive.files] or archive.files
         if len(names) != 1:
             raise DataError(f"{path} holds the arrays {archive.files}: name the one with the samples 'samples'.")
@@ -98,6 +104,8 @@ def _read_idx(path: Path) -> Iterator[Samples]:
                     f"{path} ends within sample {first + len(data) // size} of {shape[0]}: it is truncated."
                 )
             yield np.frombuffer(data, np.uint8).reshape(count, *shape[1:])
+        if stream.read(1):  # reaching the end also lets gzip compare its checksum
+            raise DataError(f"{path} goes on after the {shape[0]} samples that it promises: it is damaged.")
 
 
 def _read_netpbm(path: Path) -> Iterator[Samples]:

@@ -191,7 +191,7 @@ def _size_budget(size_kib: float, budget_kib: float | None) -> Check:
 
 def _pays_latency(measured: Measured, pays: frozenset[Pays], confidence: float) -> Check:
     remedy = "structured pruning, integer types that this target runs fast, or ship the reference"
-    question = _Question("pays latency", "speed-up", "least", "x", remedy, at_most=False)
+    question = _Question("pays latency", "speed-up", "limit", "x", remedy, at_most=False)
     if measured.is_reference:
         return _not_asked(question, "is the reference itself: nothing has to pay", None)
     if "latency" not in pays:

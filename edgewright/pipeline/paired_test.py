@@ -23,6 +23,8 @@ TIE = 1e-9
 # 10,000): a step of 0.1 meets each several times. Above n = 13,000 the step grows: the ripples are below 1e-4 there.
 _GRID_STEP = 0.1
 _GRID_POINTS = 800
+# Where the smaller rate is below 2.5 samples, a table is little more than one count, and the p-value is a saw.
+_LOW_RATES = 16
 # Outside of 6.5 standard deviations lies less than 1e-9 of a binomial; that much is counted against the candidate.
 _WINDOW_SD = 6.5
 
@@ -55,32 +57,34 @@ def tango_score(lost: Floats | float, gained: Floats | float, samples: int, drop
 
 
 def largest_tail(
-    samples: int, drop: float, score: float, *, stop_above: float = math.inf, thorough: bool = True
+    samples: int, drop: float, score: float, *, stop_above: float = math.inf, low_rates_only: bool = False
 ) -> float:
     """Largest probability of a score of at most ``score`` under a true drop of ``drop``, over the rate of discordance.
 
     The search runs over the smaller of the two rates, from 0 to the largest that is possible: first a coarse grid,
-    uniform in the rate's square root, then (``thorough``) a fine one and the neighbourhoods of its three highest
-    points. A value above ``stop_above`` is returned as soon as it is met.
+    uniform in the rate's square root, then a fine one and the neighbourhoods of its three highest points. A value above
+    ``stop_above`` is returned as soon as it is met. With ``low_rates_only`` only the fine grid's beginning is searched.
     """
     boundary = largest_passing(samples, drop, score)
     end = math.sqrt(samples * (1 - abs(drop)) / 2)
     roots = np.linspace(0.0, end, min(max(int(end / _GRID_STEP), 16), _GRID_POINTS) + 1)
-    coarse = sorted({*range(8), *range(0, len(roots), 12), len(roots) - 1})
-    fine = sorted(set(range(len(roots))) - set(coarse)) if thorough else []
+    if low_rates_only:
+        return float(_tails(samples, drop, boundary, roots[:_LOW_RATES] ** 2 / samples).max())
+    coarse = np.unique([*range(8), *range(0, len(roots), 12), len(roots) - 1])
+    fine = np.setdiff1d(np.arange(len(roots)), coarse)
     values = np.zeros(len(roots))
-    for index in coarse + fine:
-        values[index] = _tail(samples, drop, boundary, roots[index] ** 2 / samples)
-        if values[index] > stop_above:
-            return float(values[index])
+    for part in (*_chunks(coarse), *_chunks(fine)):
+        values[part] = _tails(samples, drop, boundary, roots[part] ** 2 / samples)
+        if values[part].max() > stop_above:
+            return float(values[part].max())
     best = float(values.max())
-    for peak in np.argsort(values)[-3:] if thorough else ():
+    for peak in np.argsort(values)[-3:]:
         low, high = roots[max(peak - 1, 0)], roots[min(peak + 1, len(roots) - 1)]
         for _ in range(3):
             inner = np.linspace(low, high, 9)
-            around = [_tail(samples, drop, boundary, min(root, end) ** 2 / samples) for root in inner]
+            around = _tails(samples, drop, boundary, np.minimum(inner, end) ** 2 / samples)
             top = int(np.argmax(around))
-            best = max(best, around[top])
+            best = max(best, float(around[top]))
             low, high = inner[max(top - 1, 0)], inner[min(top + 1, 8)]
     return min(best, 1.0)
 
@@ -96,21 +100,29 @@ def largest_passing(samples: int, drop: float, score: float) -> Floats:
     return low
 
 
-def _tail(samples: int, drop: float, boundary: Floats, rate: float) -> float:
-    """Probability of ``lost <= boundary[gained]`` when the smaller of the two rates is ``rate``."""
+def _tails(samples: int, drop: float, boundary: Floats, rates: Floats) -> Floats:
+    """Probability of ``lost <= boundary[gained]`` for each value of the smaller rate; float64 of the shape of rates."""
     from scipy.special import bdtr, xlog1py, xlogy
 
-    p_lost, p_gained = (rate + drop, rate) if drop >= 0 else (rate, rate - drop)
-    reach = _WINDOW_SD * math.sqrt(samples * p_gained * (1 - p_gained)) + 20
-    first, last = max(0, int(samples * p_gained - reach)), min(samples, int(samples * p_gained + reach))
-    gained = np.arange(first, last + 1)
+    p_lost, p_gained = (rates + drop, rates) if drop >= 0 else (rates, rates - drop)
+    reach = _WINDOW_SD * np.sqrt(samples * p_gained * (1 - p_gained)) + 20
+    first = np.maximum(samples * p_gained - reach, 0).astype(np.int64)
+    window = first[:, None] + np.arange(int(2 * reach.max()) + 2)
+    gained = np.minimum(window, samples)
     rest = samples - gained
-    weight = np.exp(_log_choose(samples)[gained] + xlogy(gained, p_gained) + xlog1py(rest, -p_gained))
-    most = boundary[first : last + 1]
-    p_lost_of_rest = min(1.0, p_lost / (1 - p_gained))
+    log_weight = _log_choose(samples)[gained] + xlogy(gained, p_gained[:, None]) + xlog1py(rest, -p_gained[:, None])
+    weight = np.where(window <= samples, np.exp(log_weight), 0.0)
+    most = boundary[gained]
+    p_lost_of_rest = np.minimum(p_lost / (1 - p_gained), 1.0)[:, None]
     within = np.where(most >= rest, 1.0, bdtr(np.clip(most, 0, rest), rest, p_lost_of_rest))
-    inside = float(weight @ np.where(most < 0, 0.0, within))
-    return inside + max(0.0, 1.0 - float(weight.sum()))
+    inside = (weight * np.where(most < 0, 0.0, within)).sum(axis=1)
+    result: Floats = inside + np.maximum(1.0 - weight.sum(axis=1), 0.0)
+    return result
+
+
+def _chunks(indices: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Neighbours together, because one chunk's windows are as wide as its widest; few enough to stop early."""
+    return [indices[start : start + 12] for start in range(0, len(indices), 12)]
 
 
 @functools.lru_cache(maxsize=16)

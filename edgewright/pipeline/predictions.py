@@ -95,7 +95,7 @@ class Predictions:
             DataError: The file is missing, cut short, holds other arrays, or needs pickle.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 if sorted(arrays.files) != sorted(_ARRAYS):
                     raise DataError(f"{path}: holds {sorted(arrays.files)}, a predictions file holds {sorted(_ARRAYS)}")
                 digests, labels, predicted = (arrays[name] for name in _ARRAYS)

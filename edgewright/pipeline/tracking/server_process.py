@@ -14,7 +14,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,16 +49,15 @@ class Mark:
     @staticmethod
     def of(pid: int) -> Mark | None:
         """The mark of a live process; None when there is none."""
-        child = _CHILDREN.get(pid)
-        if child is not None:
-            child.poll()
-        try:
+        with suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return None
-            return Mark(pid, process.create_time())
-        except psutil.NoSuchProcess:
-            return None
+            if process.status() != psutil.STATUS_ZOMBIE:
+                return Mark(pid, process.create_time())
+        # Gone, or ended and waiting for its parent: where that is us, it is let go now.
+        child = _CHILDREN.pop(pid, None)
+        if child is not None:
+            child.wait()
+        return None
 
     def is_alive(self) -> bool:
         """Whether that very process still runs."""

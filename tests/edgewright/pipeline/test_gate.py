@@ -1,4 +1,4 @@
-"""The gate, read as a specification: what passes, what fails, what is not measurable, and that nothing slips through."""
+"""The gate as a specification: what passes, what fails, what is not measurable, and that nothing slips through."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from edgewright.pipeline.gate import (
     judge,
 )
 from edgewright.pipeline.predictions import Predictions
-from edgewright.pipeline.statistics import p_drop_above, p_drop_below
+from edgewright.pipeline.statistics import PairedCounts, p_drop_above, p_drop_below
 from edgewright.pipeline.verdict import Check, Verdict
 
 BOTH: frozenset[Pays] = frozenset({"latency", "size"})
@@ -363,13 +363,13 @@ class TestProperties:
         assert check.low is not None and check.high is not None and check.figure is not None
         assert (check.outcome == "pass") == (check.high <= margin)
         assert (check.outcome == "fail") == (check.low >= margin)
-        pairs = pair_counts(n, lost, gained)
+        pairs = PairedCounts(n, lost, gained)
         alpha = 1 - limits.confidence_of_each
         assert (check.outcome == "pass") == (p_drop_below(pairs, margin / 100) <= alpha)
         assert (check.outcome == "fail") == (p_drop_above(pairs, margin / 100) <= alpha)
 
     @given(COUNTS, MARGINS)
-    @settings(deadline=None, max_examples=40)
+    @settings(deadline=None, max_examples=20)
     def test_one_more_lost_sample_never_turns_into_a_pass(self, counts: tuple[int, int, int], margin: float) -> None:
         n, lost, gained = counts
         limits = GateLimits(accuracy_floor_pct=60, margin_points=margin)
@@ -441,9 +441,3 @@ class TestProperties:
     def test_whoever_does_not_pass_is_told_what_to_do(self, counts: tuple[int, int, int], margin: float) -> None:
         verdict = verdict_of(evidence(*counts), GateLimits(accuracy_floor_pct=90, margin_points=margin))
         assert all(bool(check.remedy) == (check.outcome != "pass") for check in verdict.checks)
-
-
-def pair_counts(samples: int, lost: int, gained: int) -> Any:
-    from edgewright.pipeline.statistics import PairedCounts
-
-    return PairedCounts(samples, lost, gained)

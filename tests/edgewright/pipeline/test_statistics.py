@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from edgewright.errors import GateError
-from edgewright.pipeline.paired_test import largest_tail, tango_score
+from edgewright.pipeline.paired_test import largest_passing, largest_tail, tango_score
 from edgewright.pipeline.statistics import (
     Interval,
     PairedCounts,
@@ -100,8 +100,7 @@ class TestExactTest:
         largest = 0.0
         for p_gained in np.linspace(max(0.0, -margin), (1 - margin) / 2, 400):
             p_lost = p_gained + margin
-            rest = 1 - p_lost - p_gained
-            table = stats.multinomial.pmf(np.stack([b, c, n - b - c], axis=-1), n, [p_lost, p_gained, max(0.0, rest)])
+            table = stats.binom.pmf(b, n, p_lost) * stats.binom.pmf(c, n - b, min(1.0, p_gained / (1 - p_lost)))
             largest = max(largest, float(table[favourable].sum()))
         assert p_drop_below(counts, margin) == pytest.approx(largest, abs=2e-4)
         assert p_drop_below(counts, margin) >= largest - 1e-9
@@ -138,12 +137,17 @@ class TestExactTest:
         here, there = drop_interval(counts, 0.95, margin), drop_interval(counts.swapped, 0.95, -margin)
         assert (here.low, here.high) == pytest.approx((-there.high, -there.low), abs=1e-15)
 
-    def test_the_grid_misses_nothing(self) -> None:
-        score = float(tango_score(10, 6, 1000, 0.01))
-        assert largest_tail(1000, 0.01, score) == pytest.approx(
-            largest_tail(1000, 0.01, score, thorough=False), rel=0.02
-        )
-        assert largest_tail(1000, 0.01, score) >= largest_tail(1000, 0.01, score, thorough=False)
+    @pytest.mark.parametrize(("samples", "lost", "gained"), [(300, 0, 0), (500, 2, 1), (1000, 4, 0), (2000, 15, 4)])
+    def test_the_grid_misses_no_peak(self, samples: int, lost: int, gained: int) -> None:
+        score = float(tango_score(lost, gained, samples, 0.01))
+        most, other = largest_passing(samples, 0.01, score), np.arange(samples + 1)
+        found = largest_tail(samples, 0.01, score)
+        for root in np.linspace(0, np.sqrt(0.99 / 2), 1200):
+            rate = root**2
+            within = np.where(
+                most < 0, 0.0, stats.binom.cdf(most, samples - other, min(1.0, (rate + 0.01) / (1 - rate)))
+            )
+            assert float(stats.binom.pmf(other, samples, rate) @ within) <= found + 1e-6
 
     @pytest.mark.parametrize("margin", [-1.0, 1.0, float("nan")])
     def test_a_margin_that_is_no_share_is_refused(self, margin: float) -> None:

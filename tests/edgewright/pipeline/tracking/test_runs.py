@@ -6,7 +6,9 @@ import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -25,7 +27,7 @@ def stored(tracking: Tracking, run_id: str, path: str, into: Path) -> Path:
     return Path(artifact_repository(tracking, uri).download_artifacts(path, dst_path=str(into)))
 
 
-def runs_of(tracking: Tracking) -> list[object]:
+def runs_of(tracking: Tracking) -> list[Any]:
     client = open_client(tracking)
     return list(client.search_runs([client.get_experiment_by_name("digits").experiment_id]))
 
@@ -96,7 +98,7 @@ def test_logging_twice_gives_one_run(tracking: Tracking, record: Record) -> None
 
 @pytest.mark.parametrize("other", [{"build": "b2"}, {"variant": "i8"}, {"target": "pi5-arm64"}])
 def test_another_build_variant_or_target_is_another_run(
-    tracking: Tracking, record: Record, other: dict[str, str]
+    tracking: Tracking, record: Record, other: dict[str, Any]
 ) -> None:
     first = record("b1")
     assert log_run(tracking, first) != log_run(tracking, replace(first, **other))
@@ -109,10 +111,10 @@ def test_killed_before_any_write_the_next_call_leaves_one_whole_run(
     tmp_path: Path,
 ) -> None:
     number = 0
-    while killed_before_write(number, lambda: log_run(tracking, record(f"b{number}"))):
+    while killed_before_write(number, partial(log_run, tracking, record(f"b{number}"))):
         run_id = log_run(tracking, record(f"b{number}"))
-        same_build = [run for run in runs_of(tracking) if run.data.tags["edgewright.build"] == f"b{number}"]  # type: ignore[attr-defined]
-        assert [run.info.run_id for run in same_build] == [run_id]  # type: ignore[attr-defined]
+        same_build = [run for run in runs_of(tracking) if run.data.tags["edgewright.build"] == f"b{number}"]
+        assert [run.info.run_id for run in same_build] == [run_id]
         run = open_client(tracking).get_run(run_id)
         assert run.info.status == "FINISHED"
         assert run.data.tags[COMPLETE] == "true"
@@ -137,7 +139,7 @@ def test_a_bench_report_is_added_later_and_the_newer_figure_counts(
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_is_no_figure(tracking: Tracking, record: Record, value: float) -> None:
-    with pytest.raises(RegistryError, match="latency_p95_ms is .*leave out what was not measured"):
+    with pytest.raises(RegistryError, match=r"latency_p95_ms is .*leave out what was not measured"):
         log_run(tracking, record("b1", metrics={"latency_p95_ms": value}))
     with pytest.raises(RegistryError, match="loss at step 3 is"):
         log_run(tracking, record("b1", series={"loss": [(3, value)]}))

@@ -1,0 +1,61 @@
+"""The stages that make variants: snapshot, training, compression, quantization."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from edgewright.pipeline.artifact_store import Artifact
+from edgewright.pipeline.recipe import PruneSettings, QuantizeSettings, Recipe
+from edgewright.pipeline.stages import compress, quantize, snapshot, train
+from edgewright.pipeline.stages.compress import CompressResult
+from edgewright.pipeline.stages.quantize import QuantizeResult
+from edgewright.pipeline.stages.snapshot import SnapshotResult
+from edgewright.pipeline.stages.train import TrainResult
+from edgewright.pipeline.targets import IntegerType
+from edgewright.pipeline.workspace import Workspace
+from tasks.stage import STAGE_OPTIONS, run_stage
+
+
+@task(name="take-snapshot", **STAGE_OPTIONS)
+def take_snapshot(workspace: Workspace, recipe: Recipe) -> SnapshotResult:
+    """Loads, checks and splits the data."""
+    return run_stage("data", lambda _: snapshot.run(workspace.store, recipe.data))
+
+
+@task(name="train", **STAGE_OPTIONS)
+def train_base(workspace: Workspace, recipe: Recipe, data: SnapshotResult) -> TrainResult:
+    """Trains the base model."""
+    return run_stage("train", lambda listener: train.run(workspace.store, recipe, data, listener))
+
+
+@task(name="compress", task_run_name="compress-{work}", **STAGE_OPTIONS)
+def compress_variant(
+    workspace: Workspace,
+    recipe: Recipe,
+    data: SnapshotResult,
+    base: TrainResult,
+    prune: PruneSettings | None,
+    work: str,
+) -> CompressResult:
+    """Prunes (or not), fine-tunes and exports one float model."""
+    return run_stage(work, lambda listener: compress.run(workspace.store, recipe, data, base, prune, work, listener))
+
+
+@task(name="quantize", task_run_name="quantize-{work}", **STAGE_OPTIONS)
+def quantize_variant(
+    workspace: Workspace,
+    data: SnapshotResult,
+    float_model: CompressResult,
+    settings: QuantizeSettings,
+    calibration_samples: int,
+    types: tuple[IntegerType, IntegerType],
+    work: str,
+) -> QuantizeResult:
+    """Calibrates and quantizes one float model for one pair of integer types."""
+    model: Artifact = float_model.model
+    return run_stage(
+        work,
+        lambda listener: quantize.run(
+            workspace.store, data, model, settings, calibration_samples, types, work, listener
+        ),
+    )

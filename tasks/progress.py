@@ -1,0 +1,59 @@
+"""Progress of the running stages: to whoever listens in this process, and to the flow run's page.
+
+A build in a terminal listens and draws bars; a run from Prefect's UI sees one progress artifact per piece of work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+from edgewright.pipeline.progress import Progress, ProgressListener
+
+# Updates of a page, per piece of work: people cannot read faster, and every one is a request.
+_PAGE_INTERVAL_S = 2.0
+_listeners: list[ProgressListener] = []
+
+
+@contextlib.contextmanager
+def listening(listener: ProgressListener) -> Iterator[None]:
+    """Calls ``listener`` with all progress of this process's tasks while the block runs. It must be thread-safe."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+class Reporter:
+    """Tells listeners and the flow run's page how far one piece of work is."""
+
+    def __init__(self, work: str) -> None:
+        self._work = work
+        self._artifact: UUID | None = None
+        self._shown_at = 0.0
+        self._lock = threading.Lock()
+
+    def __call__(self, progress: Progress) -> None:
+        """Hears progress; call it from inside the task."""
+        for listener in list(_listeners):
+            listener(progress)
+        finished = progress.done >= progress.total
+        with self._lock:
+            now = time.monotonic()
+            if not finished and now - self._shown_at < _PAGE_INTERVAL_S:
+                return
+            self._shown_at = now
+            percent = 100 * progress.done / progress.total
+            if self._artifact is None:
+                key = "progress-" + "".join(letter if letter.isalnum() else "-" for letter in self._work.lower())
+                self._artifact = create_progress_artifact(
+                    percent, key=key, description=f"{self._work}: {progress.note}"
+                )  # type: ignore[assignment]
+            else:
+                update_progress_artifact(self._artifact, percent, description=f"{self._work}: {progress.note}")
