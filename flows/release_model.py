@@ -116,7 +116,7 @@ def build_variants(
                         variant.quantize,
                         recipe.data.calibration_samples,
                         key[1:],
-                        variant.name,
+                        f"{variant.name} {target.activation_type}",
                     )
                 made = quantized[key]
             evaluated[target_name, variant.name] = _submit(

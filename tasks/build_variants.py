@@ -19,13 +19,13 @@ from tasks.stage import STAGE_OPTIONS, run_stage
 @task(name="take-snapshot", **STAGE_OPTIONS)
 def take_snapshot(workspace: Workspace, recipe: Recipe) -> SnapshotResult:
     """Loads, checks and splits the data."""
-    return run_stage("data", lambda _: snapshot.run(workspace.store, recipe.data))
+    return run_stage("data", "snapshot", lambda _: snapshot.run(workspace.store, recipe.data))
 
 
 @task(name="train", **STAGE_OPTIONS)
 def train_base(workspace: Workspace, recipe: Recipe, data: SnapshotResult) -> TrainResult:
     """Trains the base model."""
-    return run_stage("train", lambda listener: train.run(workspace.store, recipe, data, listener))
+    return run_stage("train", "base", lambda listener: train.run(workspace.store, recipe, data, listener))
 
 
 @task(name="compress", task_run_name="compress-{work}", **STAGE_OPTIONS)
@@ -38,7 +38,9 @@ def compress_variant(
     work: str,
 ) -> CompressResult:
     """Prunes (or not), fine-tunes and exports one float model."""
-    return run_stage(work, lambda listener: compress.run(workspace.store, recipe, data, base, prune, work, listener))
+    return run_stage(
+        "compress", work, lambda listener: compress.run(workspace.store, recipe, data, base, prune, work, listener)
+    )
 
 
 @task(name="quantize", task_run_name="quantize-{work}", **STAGE_OPTIONS)
@@ -54,6 +56,7 @@ def quantize_variant(
     """Calibrates and quantizes one float model for one pair of integer types."""
     model: Artifact = float_model.model
     return run_stage(
+        "quantize",
         work,
         lambda listener: quantize.run(
             workspace.store, data, model, settings, calibration_samples, types, work, listener

@@ -27,7 +27,9 @@ def evaluate_variant(
     workspace: Workspace, data: SnapshotResult, made: CompressResult | QuantizeResult, target: Target, work: str
 ) -> EvaluationResult:
     """Lets one variant answer the validation and test split on the target's engine."""
-    return run_stage(work, lambda listener: evaluate.run(workspace.store, data, made.model, target, work, listener))
+    return run_stage(
+        "evaluate", work, lambda listener: evaluate.run(workspace.store, data, made.model, target, work, listener)
+    )
 
 
 @task(name="measure-latency", task_run_name="measure-latency-{work}", **STAGE_OPTIONS)
@@ -41,6 +43,7 @@ def measure_latency(
 ) -> MeasureResult:
     """Measures all variants of one target in interleaved fresh processes."""
     return run_stage(
+        "measure",
         work,
         lambda listener: measure.run(
             workspace.store, data, models, target, recipe.gate.latency_processes, work, listener

@@ -8,20 +8,22 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from edgewright.pipeline.progress import Progress, ProgressListener
+from edgewright.pipeline.progress import Progress
 
 # Updates of a page, per piece of work: people cannot read faster, and every one is a request.
 _PAGE_INTERVAL_S = 2.0
-_listeners: list[ProgressListener] = []
+# Hears the stage's name and how far one piece of its work is.
+StageListener = Callable[[str, Progress], None]
+_listeners: list[StageListener] = []
 
 
 @contextlib.contextmanager
-def listening(listener: ProgressListener) -> Iterator[None]:
+def listening(listener: StageListener) -> Iterator[None]:
     """Calls ``listener`` with all progress of this process's tasks while the block runs. It must be thread-safe."""
     _listeners.append(listener)
     try:
@@ -31,9 +33,10 @@ def listening(listener: ProgressListener) -> Iterator[None]:
 
 
 class Reporter:
-    """Tells listeners and the flow run's page how far one piece of work is."""
+    """Tells listeners and the flow run's page how far one piece of a stage's work is."""
 
-    def __init__(self, work: str) -> None:
+    def __init__(self, stage: str, work: str) -> None:
+        self._stage = stage
         self._work = work
         self._artifact: UUID | None = None
         self._shown_at = 0.0
@@ -42,7 +45,7 @@ class Reporter:
     def __call__(self, progress: Progress) -> None:
         """Hears progress; call it from inside the task."""
         for listener in list(_listeners):
-            listener(progress)
+            listener(self._stage, progress)
         finished = progress.done >= progress.total
         with self._lock:
             now = time.monotonic()
@@ -50,10 +53,11 @@ class Reporter:
                 return
             self._shown_at = now
             percent = 100 * progress.done / progress.total
+            text = f"{self._stage} {self._work}: {progress.note}"
             if self._artifact is None:
-                key = "progress-" + "".join(letter if letter.isalnum() else "-" for letter in self._work.lower())
-                self._artifact = create_progress_artifact(
-                    percent, key=key, description=f"{self._work}: {progress.note}"
-                )  # type: ignore[assignment]
+                key = "progress-" + "".join(
+                    letter if letter.isalnum() else "-" for letter in f"{self._stage} {self._work}".lower()
+                )
+                self._artifact = create_progress_artifact(percent, key=key, description=text)  # type: ignore[assignment]
             else:
-                update_progress_artifact(self._artifact, percent, description=f"{self._work}: {progress.note}")
+                update_progress_artifact(self._artifact, percent, description=text)

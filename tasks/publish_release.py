@@ -6,6 +6,7 @@ from prefect import task
 
 from edgewright.pipeline.artifact_store import Artifact
 from edgewright.pipeline.judging import Decision
+from edgewright.pipeline.progress import Progress
 from edgewright.pipeline.publishing import Published, TargetBuild, publish
 from edgewright.pipeline.stages import pack
 from edgewright.pipeline.stages.pack import Label, PackResult
@@ -13,6 +14,7 @@ from edgewright.pipeline.stages.snapshot import SnapshotResult
 from edgewright.pipeline.targets import Target
 from edgewright.pipeline.tracking import ModelVersion, Tracking
 from edgewright.pipeline.workspace import Workspace
+from tasks.progress import Reporter
 from tasks.stage import STAGE_OPTIONS, run_stage
 
 
@@ -22,7 +24,7 @@ def pack_bundle(
 ) -> PackResult:
     """Makes one variant's bundle."""
     work = f"{label.target} {label.variant}"
-    return run_stage(work, lambda listener: pack.run(workspace.store, data, model, target, label, listener))
+    return run_stage("pack", work, lambda listener: pack.run(workspace.store, data, model, target, label, listener))
 
 
 @task(name="publish", task_run_name="publish-{built.target_name}", **STAGE_OPTIONS)
@@ -36,4 +38,8 @@ def publish_target(
     champion: ModelVersion | None,
 ) -> Published:
     """Logs the runs, registers the version, moves the aliases; the champion's alias last."""
-    return publish(workspace.store, tracking, built, decision, packed, packed_reference, champion)
+    reporter = Reporter("publish", built.target_name)
+    reporter(Progress(built.target_name, 0, 1, "logging runs"))
+    published = publish(workspace.store, tracking, built, decision, packed, packed_reference, champion)
+    reporter(Progress(built.target_name, 1, 1, "done"))
+    return published

@@ -23,14 +23,15 @@ STAGE_OPTIONS: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": Fal
 _slots = threading.BoundedSemaphore(max(1, len(os.sched_getaffinity(0))))
 
 
-def run_stage(work: str, stage: Callable[[Reporter], Outcome[ResultT]]) -> ResultT:
+def run_stage(name: str, work: str, stage: Callable[[Reporter], Outcome[ResultT]]) -> ResultT:
     """Runs a stage in a slot; the task ends as ``Unchanged`` when the result was remembered.
 
     Args:
-        work: Name of the work, for progress.
+        name: Name of the stage, for progress.
+        work: What of it: the variant, the target.
         stage: Runs the stage with the given progress listener.
     """
-    reporter = Reporter(work)
+    reporter = Reporter(name, work)
     with _slots:
         outcome = stage(reporter)
     if outcome.unchanged:

@@ -136,7 +136,15 @@ class RegistryClient:
         found = self._ask("model-versions/get", missing, name=name, version=version).inner("model_version")
         tags = _tags(found.array("tags")) if found.has("tags") else {}
         address = self._ask("model-versions/get-download-uri", missing, name=name, version=version)
-        return ModelVersion(name, version, tags, _artifact_path(address.text("artifact_uri")))
+        return ModelVersion(name, version, tags, _artifact_path(self._resolve(address.text("artifact_uri"))))
+
+    def _resolve(self, address: str) -> str:
+        """Follow ``runs:/<run>/<folder>``: the registry gives a version's source back as it was written."""
+        if not address.startswith("runs:/"):
+            return address
+        run_id, _, folder = address.removeprefix("runs:/").partition("/")
+        found = self._ask("runs/get", f"there is no run {run_id}", run_id=run_id)
+        return f"{found.inner('run').inner('info').text('artifact_uri').rstrip('/')}/{folder}"
 
     @contextmanager
     def open_artifact(self, path: str, start: int = 0) -> Iterator[Answer]:

@@ -88,6 +88,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._json(
                 200, {"model_version": {"name": key[0], "version": registry.aliases[key], "status": "READY"}}
             )
+        if call == "runs/get":
+            uri = f"mlflow-artifacts:/1/{query['run_id']}/artifacts"
+            return self._json(200, {"run": {"info": {"run_id": query["run_id"], "artifact_uri": uri}}})
         found = registry.versions.get((query.get("name", ""), query.get("version", "")))
         if found is None:
             return self._json(404, {"error_code": "RESOURCE_DOES_NOT_EXIST"})

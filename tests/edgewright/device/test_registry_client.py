@@ -39,9 +39,15 @@ def test_what_is_not_there_is_named(registry: Any, bundle: Bundle) -> None:
         client.find_version(NAME, "1").tag("edgewright.bundle_sha256")
 
 
+def test_a_source_that_names_a_run_is_followed_to_its_files(registry: Any, bundle: Bundle) -> None:
+    registry.publish(bundle, "7")
+    registry.versions[NAME, "7"]["uri"] = "runs:/run7/bundle"
+    assert RegistryClient(registry.url).find_version(NAME, "7").artifact_path == "1/run7/artifacts/bundle"
+
+
 @pytest.mark.parametrize(
     "uri",
-    ["s3://bucket/x", "file:///etc", "http://evil/x", "mlflow-artifacts:/", "mlflow-artifacts:/1/../../x", "/tmp/x"],
+    ["s3://bucket/x", "file:///etc", "http://evil/x", "mlflow-artifacts:/", "mlflow-artifacts:/1/../../x", "runs:/r/../x", "/tmp/x"],
 )
 def test_only_the_registrys_own_files_are_followed(registry: Any, bundle: Bundle, uri: str) -> None:
     registry.publish(bundle, "1")

@@ -1,0 +1,58 @@
+"""``edgewright build``: from a recipe to releases, with progress, a table per target and what to do next."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from edgewright.cli.console import StageBoard, open_console, show_summary
+from edgewright.cli.prefect_settings import settle_prefect
+from edgewright.errors import Problem, RecipeError, UsageError
+from edgewright.pipeline.document import parse_fields
+from edgewright.pipeline.recipe import Recipe, load_recipe
+from edgewright.pipeline.summary import BuildSummary
+from edgewright.pipeline.targets import load_targets
+from edgewright.pipeline.workspace import open_workspace
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Builds, judges and releases; the exit status says how it ended."""
+    recipe = read_recipe(arguments.recipe, arguments.targets, arguments.seed)
+    if arguments.summary and not arguments.summary.absolute().parent.is_dir():
+        raise UsageError(f"--summary {arguments.summary}: its folder does not exist. Make it first.")
+    console = open_console()
+    started = time.monotonic()
+    summary = build(console, recipe, arguments.targets)
+    if arguments.summary:
+        arguments.summary.write_text(summary.to_json())
+    show_summary(console, summary, time.monotonic() - started)
+    return summary.exit_code
+
+
+def read_recipe(path: Path, targets_file: Path, seed: int | None = None) -> Recipe:
+    """Reads and checks a recipe; ``seed`` replaces the recipe's own.
+
+    Raises:
+        RecipeError: The recipe, the targets file or the seed breaks a rule.
+    """
+    recipe = load_recipe(path, load_targets(targets_file), str(targets_file))
+    if seed is None:
+        return recipe
+    changed, problems = parse_fields(Recipe, {**recipe.model_dump(), "seed": seed})
+    if changed is None:
+        raise RecipeError("--seed", tuple(Problem("seed", problem.message) for problem in problems))
+    return changed
+
+
+def build(console: Console, recipe: Recipe, targets_file: Path) -> BuildSummary:
+    """Runs the release flow in this process while the console shows how far it is."""
+    settle_prefect(open_workspace())
+    with console.status(" starting Prefect and the registry"):
+        from flows.release_model import release_model
+        from tasks.progress import listening
+
+    with StageBoard(console) as board, listening(board):
+        return release_model(recipe, str(targets_file))

@@ -1,0 +1,147 @@
+"""What people see in a terminal: one row per stage while a build runs, one table per target when it is done."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from edgewright.pipeline.progress import Progress as StageProgress
+from edgewright.pipeline.summary import BuildSummary, TargetSummary, VariantSummary
+
+# People read columns of figures; below this width rich would wrap them.
+_MIN_WIDTH = 110
+
+
+def open_console() -> Console:
+    """The console of a command; piped output gets room for its tables, no colours and no bars."""
+    console = Console(highlight=False, soft_wrap=False)
+    return console if console.is_terminal else Console(highlight=False, width=_MIN_WIDTH)
+
+
+class StageBoard:
+    """Shows how far each stage is: bars that move in a terminal, one line per finished piece of work elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars = Progress(
+            TextColumn(" {task.fields[stage]:<11}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._done: dict[str, dict[str, float]] = {}
+        self._notes: dict[str, dict[str, str]] = {}
+        self._begun: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        """Starts to show."""
+        if self._console.is_terminal:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leaves the last state on the screen."""
+        if self._console.is_terminal:
+            self._bars.stop()
+
+    def __call__(self, stage: str, progress: StageProgress) -> None:
+        """Hears of progress, from any thread."""
+        with self._lock:
+            begun = self._begun.setdefault(stage, time.monotonic())
+            finished = progress.note in {"done", "unchanged"} and progress.done >= progress.total
+            fraction = 1.0 if finished else min(0.99, progress.done / progress.total)
+            self._done.setdefault(stage, {})[progress.work] = fraction
+            self._notes.setdefault(stage, {})[progress.work] = progress.note
+            if self._console.is_terminal:
+                self._move_bar(stage, progress, time.monotonic() - begun)
+            elif finished:
+                mark = "unchanged" if progress.note == "unchanged" else f"{time.monotonic() - begun:.0f} s"
+                self._console.print(f" {stage:<11} ✓ {progress.work:<24} {mark}")
+
+    def _move_bar(self, stage: str, progress: StageProgress, elapsed_s: float) -> None:
+        done, notes = self._done[stage], self._notes[stage]
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=1.0, stage=stage, note="")
+        fraction = sum(done.values()) / len(done)
+        if fraction < 1:
+            note = f"{progress.work}  {progress.note}"
+        elif all(text == "unchanged" for text in notes.values()):
+            note = "✓ unchanged"
+        else:
+            note = (
+                f"✓ {'  '.join(done)}  {elapsed_s:.0f} s"
+                if len(done) <= 4
+                else f"✓ {len(done)} done  {elapsed_s:.0f} s"
+            )
+        self._bars.update(self._tasks[stage], completed=fraction, note=note)
+
+
+def show_summary(console: Console, summary: BuildSummary, seconds: float) -> None:
+    """Prints a build's tables, verdicts, what happened and what to do next."""
+    for target in summary.targets:
+        console.print()
+        console.print(_table(summary, target))
+        if target.outcome == "pass":
+            continue
+        console.print(Text("\n".join(target.verdict.summary_lines())))
+    console.print()
+    for missing in summary.missing:
+        console.print(Text(f" missing     {missing.variant}: {missing.error}"))
+    for target in summary.targets:
+        mark = {"pass": "✓", "fail": "✗", "not_measurable": "…"}[target.outcome]
+        console.print(f" release     {mark} {target.note}")
+        if not target.measured_here and target.outcome == "not_measurable":
+            console.print(
+                f"             latency was not measured on {target.platform}. On the device: edgewright-agent bench DIR "
+                "--report out.json; here: edgewright record-bench out.json"
+            )
+    console.print(
+        f" build       {summary.build} of {summary.model} in {seconds:.0f} s.  Next: edgewright compare {summary.model}"
+    )
+
+
+def _table(summary: BuildSummary, target: TargetSummary) -> Table:
+    table = Table(title=f"{summary.model} on {target.target} ({target.platform})", title_justify="left", box=None)
+    table.add_column("variant")
+    for heading in ("accuracy", "drop (95 %)", "size", "p95", "speed-up"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("on")
+    table.add_column("verdict")
+    for variant in target.variants:
+        table.add_row(*_cells(target, variant), style="bold" if variant.variant == target.chosen else None)
+    return table
+
+
+def _cells(target: TargetSummary, variant: VariantSummary) -> list[str]:
+    metrics = variant.metrics
+    half = (variant.accuracy_high_pct - variant.accuracy_low_pct) / 2
+    drop = "reference"
+    if variant.drop_high_points is not None:
+        drop = f"{metrics['accuracy_drop_points']:+.2f} (≤ {variant.drop_high_points:.2f})"
+    chosen = f"  ← chosen for {target.target}" if variant.variant == target.chosen else ""
+    return [
+        variant.variant,
+        f"{metrics['accuracy_pct']:.2f} ± {half:.2f} %",
+        drop,
+        f"{metrics['size_kib']:.0f} KiB",
+        figure(metrics.get("latency_p95_ms"), "{:.3f} ms"),
+        figure(metrics.get("speedup_x"), "{:.2f}x"),
+        variant.provider.replace("ExecutionProvider", ""),
+        (variant.outcome or "-").replace("_", " ") + chosen,
+    ]
+
+
+def figure(value: float | None, form: str) -> str:
+    """A figure in its form, or what to say when there is none."""
+    return "not measured" if value is None else form.format(value)

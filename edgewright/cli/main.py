@@ -1,0 +1,114 @@
+"""The door of the ``edgewright`` command: reads words, imports the one command meant, turns errors into one message."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from edgewright.errors import EdgewrightError
+
+_INTERRUPTED = 130  # what shells say of a command that was ended by Ctrl-C
+
+_EXAMPLES = """\
+examples:
+  edgewright validate deployments/recipes/digits.yaml
+  edgewright build deployments/recipes/digits.yaml --summary summary.json
+  edgewright compare digits
+  edgewright promote digits --target linux-x86 --version 2 --reason "field trial went well"
+  edgewright rollback digits --target linux-x86 --reason "misreads sevens"
+
+exit status of build: 0 every target that can be measured here passed; 3 the gate refused one; 4 only what is not
+measurable remains; 2 the recipe breaks a rule; 1 any other error.
+"""
+
+# Commands by name: the module that runs it, and what it does.
+_COMMANDS = {
+    "demo": ("demo", "real data to a model running on a device, start to end"),
+    "validate": ("validate", "check a recipe without running it; report all problems at once"),
+    "build": ("build", "build, judge and release what a recipe describes"),
+    "compare": ("compare", "a build's variants side by side, and the champion's"),
+    "promote": ("releases", "make a version the champion, by hand"),
+    "rollback": ("releases", "go back to the champion before"),
+    "pin": ("releases", "pin the baseline that every later release is compared with"),
+    "record-bench": ("record_bench", "add a device's bench report to its release and judge again"),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their words; imports nothing heavy."""
+    parser = argparse.ArgumentParser(
+        prog="edgewright",
+        description="From training data to the edge devices that run the model: compress, gate, release, deliver.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parsers = {name: commands.add_parser(name, help=text, description=text) for name, (_, text) in _COMMANDS.items()}
+    for name in ("validate", "build"):
+        parsers[name].add_argument("recipe", type=Path, help="recipe file, e.g. deployments/recipes/digits.yaml")
+    for name in ("validate", "build", "demo"):
+        parsers[name].add_argument(
+            "--targets", type=Path, default=Path("deployments/targets.yaml"), help="targets file (default: %(default)s)"
+        )
+    parsers["build"].add_argument("--summary", type=Path, metavar="FILE", help="also write the result as JSON")
+    parsers["build"].add_argument(
+        "--seed", type=int, help="another seed than the recipe's: a challenge to the champion"
+    )
+    parsers["compare"].add_argument("model", help="model name, e.g. digits")
+    parsers["compare"].add_argument("--build", metavar="ID", help="a build's identity (default: the newest)")
+    for name in ("promote", "rollback", "pin"):
+        parsers[name].add_argument("model", help="model name, e.g. digits")
+        parsers[name].add_argument("--target", required=True, help="target name, e.g. linux-x86")
+        parsers[name].add_argument("--reason", required=True, help="why; stored with the version")
+    for name in ("promote", "pin"):
+        parsers[name].add_argument("--version", required=True, type=int, help="number of the model version")
+    parsers["promote"].add_argument(
+        "--waiver", metavar="WHY", help="promote although the verdict is not `pass`; the reason is stored and shown"
+    )
+    parsers["record-bench"].add_argument(
+        "report", type=Path, help="written by `edgewright-agent bench … --report FILE`"
+    )
+    return parser
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit status."""
+    arguments = build_parser().parse_args(words)
+    module = _COMMANDS[arguments.command][0]
+    try:
+        status: int = import_module(f"edgewright.cli.{module}").run(arguments)
+        return status
+    except EdgewrightError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except ModuleNotFoundError as error:
+        print(_explain_missing(error), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the next build carries on from here.", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away, e.g. `edgewright compare digits | head`. Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        place = Path(os.environ.get("EDGEWRIGHT_HOME") or ".edgewright") / "last-error.txt"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(traceback.format_exc())
+        print(f"this is a defect of edgewright: {type(error).__name__}: {error}. Details: {place}", file=sys.stderr)
+        return 1
+
+
+def _explain_missing(error: ModuleNotFoundError) -> str:
+    if error.name in {"flows", "tasks"}:
+        return "this command needs a checkout of edgewright: run it in the folder that holds flows/ and tasks/."
+    return f"this command needs the workshop's packages ({error.name} is missing): pip install 'edgewright[pipeline]'"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

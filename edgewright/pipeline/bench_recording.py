@@ -1,0 +1,188 @@
+"""Adds what a device measured to the release that it runs, and lets the gate judge again.
+
+The report is held against the release: same bundle, same target, the platform that the target names. Its figures enter the
+same gate as figures measured in the workshop; the predictions are those that were kept with the release.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgewright.bench_report import BenchReport, parse_report
+from edgewright.errors import RegistryError, UsageError
+from edgewright.pipeline.artifact_store import ArtifactStore
+from edgewright.pipeline.evidence import Evidence, Measured, NoneYet, Unavailable
+from edgewright.pipeline.gate import judge
+from edgewright.pipeline.incumbents import PREDICTIONS
+from edgewright.pipeline.judging import Incumbent, gate_budgets, gate_limits, latency_metrics
+from edgewright.pipeline.predictions import Predictions
+from edgewright.pipeline.publishing import (
+    BY_REPORT,
+    CONTEXT,
+    JUDGED_BY,
+    REFERENCE_PREDICTIONS,
+    VERDICT,
+    ChampionMovedError,
+    settle,
+)
+from edgewright.pipeline.recipe import Recipe
+from edgewright.pipeline.stages import measure
+from edgewright.pipeline.targets import Target
+from edgewright.pipeline.tracking import (
+    ModelVersion,
+    Tracking,
+    baseline,
+    champion,
+    download,
+    find_by_bundle,
+    set_verdict,
+    update_run,
+)
+from edgewright.pipeline.verdict import Verdict
+
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a report led to: the new verdict, the figures that were added, and what happened in words."""
+
+    verdict: Verdict
+    metrics: dict[str, float]
+    note: str
+
+
+def record_bench(store: ArtifactStore, tracking: Tracking, path: Path) -> Recorded:
+    """Records a device's bench report.
+
+    Args:
+        store: Where artifacts lie.
+        tracking: The registry.
+        path: The report, as the agent wrote it.
+
+    Raises:
+        UsageError: The file cannot be read.
+        BundleError: It is no valid report.
+        RegistryError: No release has this bundle, or the report is of another target or platform.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}. Name a report written by `edgewright-agent bench`.") from error
+    report = parse_report(content, str(path))
+    version = _release_of(tracking, report)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        context = json.loads(download(tracking, version, CONTEXT, folder).read_text())
+        target = Target.model_validate(context["target"])
+        if report.platform != target.platform:
+            raise RegistryError(
+                f"{path}: measured on {report.platform}, but {version.name} is for {target.platform}. "
+                "Run the bench on a device of that kind."
+            )
+        metrics = latency_metrics(report.measurement, report.reference)
+        for _ in range(_ATTEMPTS):
+            incumbent = champion(tracking, version.model, version.target)
+            verdict = _judge_again(tracking, version, report, context, target, incumbent, folder)
+            _store(tracking, version, verdict, metrics, path, folder)
+            judged = set_verdict(
+                tracking,
+                version.model,
+                version.target,
+                version.version,
+                verdict.outcome,
+                reason=f"bench report from {report.cpu_model}",
+                tags={JUDGED_BY: BY_REPORT},
+            )
+            try:
+                _, note = settle(tracking, judged, verdict.outcome, incumbent, f"bench report from {report.cpu_model}")
+            except ChampionMovedError:
+                continue
+            return Recorded(verdict, metrics, note)
+    raise RegistryError(f"{version.name}: its champion keeps changing while the report is judged. Try again.")
+
+
+def _release_of(tracking: Tracking, report: BenchReport) -> ModelVersion:
+    found = [
+        version
+        for version in find_by_bundle(tracking, report.bundle_sha256)
+        if version.model == report.model and version.target == report.target
+    ]
+    if not found:
+        raise RegistryError(
+            f"no release of {report.model}.{report.target} has the bundle {report.bundle_sha256[:12]}. "
+            "Was it built against another registry?"
+        )
+    return found[-1]
+
+
+def _judge_again(
+    tracking: Tracking,
+    version: ModelVersion,
+    report: BenchReport,
+    context: dict[str, Any],
+    target: Target,
+    incumbent: ModelVersion | None,
+    folder: Path,
+) -> Verdict:
+    recipe = Recipe.model_validate(context["recipe"])
+    limits = gate_limits(recipe.gate)
+    figures = measure.figures(report.measurement, report.reference, limits.confidence_of_each)
+    candidate = Predictions.load(download(tracking, version, PREDICTIONS, folder))
+    evidence = Evidence(
+        candidate=candidate,
+        reference=Predictions.load(download(tracking, version, REFERENCE_PREDICTIONS, folder)),
+        champion=_kept(tracking, incumbent, candidate, folder),
+        baseline=_kept(tracking, baseline(tracking, version.model, version.target), candidate, folder),
+        measured=Measured(
+            size_kib=context["size_bytes"] / 1024,
+            reference_size_kib=context["reference_size_bytes"] / 1024,
+            latency_p95_ms=figures.latency_p95_ms,
+            speedup=figures.speedup,
+            peak_memory_mib=figures.peak_memory_mib,
+            providers_in_use=report.measurement.providers_in_use,
+            required_provider=target.required_provider,
+            is_reference=context["is_reference"],
+        ),
+    )
+    return judge(
+        evidence,
+        limits,
+        gate_budgets(target),
+        frozenset(target.pays),
+        model=version.model,
+        target=version.target,
+        variant=version.variant,
+    )
+
+
+def _kept(tracking: Tracking, version: ModelVersion | None, candidate: Predictions, folder: Path) -> Incumbent:
+    """A released version's kept answers, if they are on the candidate's test samples."""
+    if version is None:
+        return NoneYet()
+    kept = Predictions.load(download(tracking, version, PREDICTIONS, folder / str(version.version)))
+    if kept.sample_sha256 != candidate.sample_sha256:
+        return Unavailable("its kept answers are on another test split; build again, which runs it on this one")
+    return kept
+
+
+def _store(
+    tracking: Tracking, version: ModelVersion, verdict: Verdict, metrics: dict[str, float], report: Path, folder: Path
+) -> None:
+    (folder / VERDICT).write_text(verdict.to_json())
+    (folder / "verdict.md").write_text(verdict.to_markdown())
+    update_run(
+        tracking,
+        version.run_id,
+        metrics=metrics,
+        tags={"edgewright.verdict": verdict.outcome},
+        artifacts={
+            VERDICT: folder / VERDICT,
+            "verdict.md": folder / "verdict.md",
+            "bench_report.json": report,
+        },
+    )
