@@ -66,8 +66,8 @@ class Zoo:
                 optimizer.step()
         return _to_onnx(model)
 
-    def _int8(self, architecture: str, seed: int = 0) -> bytes:
-        """U8S8 QDQ per channel, ranges from 200 training samples."""
+    def _int8(self, architecture: str, seed: int = 0, reduce_range: bool = False) -> bytes:
+        """U8S8 QDQ per channel, ranges from 200 training samples; weights of 7 bits with a reduced range."""
         import onnx
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -88,6 +88,7 @@ class Zoo:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
+            reduce_range=reduce_range,
         )
         return quantized.read_and_delete()
 

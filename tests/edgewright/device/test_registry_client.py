@@ -47,7 +47,15 @@ def test_a_source_that_names_a_run_is_followed_to_its_files(registry: Any, bundl
 
 @pytest.mark.parametrize(
     "uri",
-    ["s3://bucket/x", "file:///etc", "http://evil/x", "mlflow-artifacts:/", "mlflow-artifacts:/1/../../x", "runs:/r/../x", "/tmp/x"],
+    [
+        "s3://bucket/x",
+        "file:///etc",
+        "http://evil/x",
+        "mlflow-artifacts:/",
+        "mlflow-artifacts:/1/../../x",
+        "runs:/r/../x",
+        "/tmp/x",
+    ],
 )
 def test_only_the_registrys_own_files_are_followed(registry: Any, bundle: Bundle, uri: str) -> None:
     registry.publish(bundle, "1")

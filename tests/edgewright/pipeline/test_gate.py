@@ -66,6 +66,11 @@ def evidence(samples: int = 1000, lost: int = 0, gained: int = 0, **changes: Any
     return Evidence(**{**values, **changes})
 
 
+def of(name: str, value: object) -> dict[str, Any]:
+    """One named change to the evidence."""
+    return {name: value}
+
+
 def measured(**changes: Any) -> Evidence:
     return evidence(measured=dataclasses.replace(MEASURED, **changes))
 
@@ -152,7 +157,7 @@ class TestAgainstReleases:
 
     def test_a_worse_candidate_fails_though_compression_cost_nothing(self, name: str) -> None:
         worse = answers(1000, range(30))
-        what = evidence(candidate=worse, reference=worse, **{name: answers(1000, range(0))})
+        what = evidence(candidate=worse, reference=worse, **of(name, answers(1000, range(0))))
         verdict = verdict_of(what)
         assert verdict.outcome == "fail"
         assert [check.name for check in verdict.checks if check.outcome == "fail"] == [f"accuracy against {name}"]
@@ -163,14 +168,14 @@ class TestAgainstReleases:
         assert (check.outcome, check.reason) == ("pass", f"no {name} yet: nothing to compare with")
 
     def test_one_whose_predictions_could_not_be_had_is_not_measurable(self, name: str) -> None:
-        verdict = verdict_of(evidence(**{name: Unavailable("its bundle is gone")}))
+        verdict = verdict_of(evidence(**of(name, Unavailable("its bundle is gone"))))
         check = verdict.check(f"accuracy against {name}")
         assert verdict.outcome == check.outcome == "not_measurable"
         assert "its bundle is gone" in check.reason and check.remedy
 
     def test_other_samples_are_an_error(self, name: str) -> None:
         with pytest.raises(GateError, match=f"candidate has 1000 samples, {name} has 999"):
-            verdict_of(evidence(**{name: answers(999, range(0))}))
+            verdict_of(evidence(**of(name, answers(999, range(0)))))
 
 
 class TestFloor:

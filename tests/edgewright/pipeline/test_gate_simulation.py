@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from edgewright.pipeline.gate import Budgets, Evidence, GateLimits, Interval, Measured, NoneYet, judge
+from edgewright.pipeline.gate import Budgets, Evidence, GateLimits, Interval, Measured, NoneYet, Pays, judge
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.statistics import accuracy_interval, largest_passing_lost
 
@@ -51,7 +51,7 @@ def judged(samples: int, lost: int, gained: int, candidates: int) -> bool:
         measured=MEASURED,
     )
     limits = GateLimits(accuracy_floor_pct=50.0, margin_points=100 * MARGIN, candidates=candidates)
-    pays = frozenset({"latency", "size"})
+    pays: frozenset[Pays] = frozenset({"latency", "size"})
     return judge(evidence, limits, Budgets(), pays, model="m", target="t", variant="v").outcome == "pass"
 
 

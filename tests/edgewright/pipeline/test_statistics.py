@@ -93,7 +93,7 @@ class TestExactTest:
     )
     def test_equals_enumeration_of_every_table(self, counts: PairedCounts, margin: float) -> None:
         n = counts.samples
-        b, c = np.meshgrid(np.arange(n + 1), np.arange(n + 1), indexing="ij")
+        b, c = np.meshgrid(np.arange(n + 1.0), np.arange(n + 1.0), indexing="ij")
         possible = b + c <= n
         observed = float(tango_score(counts.lost, counts.gained, n, margin))
         favourable = possible & (tango_score(b, np.minimum(c, n - b), n, margin) <= observed + 1e-9)

@@ -198,9 +198,9 @@ def test_a_server_of_the_environment_that_is_no_use_is_named(
 
 def test_a_server_that_cannot_start_is_explained_by_its_own_words(home: Path) -> None:
     (store_folder(home) / "mlflow.db").write_bytes(b"this is no database" * 1000)
-    with pytest.raises(RegistryError, match=re.compile("ended while it started.*not a database", re.DOTALL)):
-        with tracking_server(home):
-            pass
+    said = re.compile("ended while it started.*not a database", re.DOTALL)
+    with pytest.raises(RegistryError, match=said), tracking_server(home):
+        pass
     assert servers_of(home) == []
     assert state_of(home)["users"] == {}
 
