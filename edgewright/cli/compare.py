@@ -16,7 +16,6 @@ _COLUMNS = (
     ("accuracy", "accuracy_pct", "{:.2f} %"),
     ("drop", "accuracy_drop_points", "{:+.2f}"),
     ("size", "size_kib", "{:.0f} KiB"),
-    ("gzip", "compressed_size_kib", "{:.0f} KiB"),
     ("p50", "latency_p50_ms", "{:.3f} ms"),
     ("p95", "latency_p95_ms", "{:.3f} ms"),
     ("memory", "peak_memory_mib", "{:.0f} MiB"),
@@ -32,11 +31,11 @@ def run(arguments: argparse.Namespace) -> int:
     console = open_console()
     for target in sorted({row.target for row in rows}):
         table = Table(title=f"{arguments.model} on {target}", title_justify="left", box=None)
-        table.add_column("variant")
-        table.add_column("build")
+        table.add_column("build", no_wrap=True)
+        table.add_column("variant", no_wrap=True)
         for heading, _, _ in _COLUMNS:
             table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("verdict")
+        table.add_column("verdict", no_wrap=True)
         for row in rows:
             if row.target == target:
                 table.add_row(*_cells(row), style="bold" if row.is_champion else None)
@@ -50,4 +49,5 @@ def _cells(row: ComparisonRow) -> list[str]:
     if row.version is not None:
         release = f"  version {row.version}" + (f" ({', '.join(row.aliases)})" if row.aliases else "")
     figures = [figure(row.metrics.get(key), form) for _, key, form in _COLUMNS]
-    return [row.variant, row.build, *figures, (row.verdict or "-").replace("_", " ") + release]
+    verdict = row.verdict if row.version is not None else "-"
+    return [row.build, row.variant, *figures, verdict.replace("_", " ") + release]

@@ -15,14 +15,14 @@ from rich.text import Text
 from edgewright.pipeline.progress import Progress as StageProgress
 from edgewright.pipeline.summary import BuildSummary, TargetSummary, VariantSummary
 
-# People read columns of figures; below this width rich would wrap them.
-_MIN_WIDTH = 110
+# Piped output has no width of its own; this one holds every table.
+_PIPED_WIDTH = 140
 
 
 def open_console() -> Console:
     """The console of a command; piped output gets room for its tables, no colours and no bars."""
     console = Console(highlight=False, soft_wrap=False)
-    return console if console.is_terminal else Console(highlight=False, width=_MIN_WIDTH)
+    return console if console.is_terminal else Console(highlight=False, width=_PIPED_WIDTH)
 
 
 class StageBoard:
@@ -92,23 +92,27 @@ def show_summary(console: Console, summary: BuildSummary, seconds: float) -> Non
     for target in summary.targets:
         console.print()
         console.print(_table(summary, target))
-        if target.outcome == "pass":
-            continue
-        console.print(Text("\n".join(target.verdict.summary_lines())))
+        if target.outcome == "fail" or (target.outcome == "not_measurable" and target.measured_here):
+            say(console, "\n".join(target.verdict.summary_lines(target.note)))
     console.print()
     for missing in summary.missing:
-        console.print(Text(f" missing     {missing.variant}: {missing.error}"))
+        say(console, f" missing     {missing.variant}: {missing.error}")
     for target in summary.targets:
         mark = {"pass": "✓", "fail": "✗", "not_measurable": "…"}[target.outcome]
-        console.print(f" release     {mark} {target.note}")
+        say(console, f" release     {mark} {target.note}")
         if not target.measured_here and target.outcome == "not_measurable":
-            console.print(
-                f"             latency was not measured on {target.platform}. On the device: edgewright-agent bench DIR "
-                "--report out.json; here: edgewright record-bench out.json"
+            say(
+                console,
+                f"             accuracy was measured here, latency was not: this machine is no {target.platform}.",
             )
-    console.print(
-        f" build       {summary.build} of {summary.model} in {seconds:.0f} s.  Next: edgewright compare {summary.model}"
-    )
+            say(console, "             On the device: edgewright-agent bench DIR --report out.json")
+            say(console, "             Then here:     edgewright record-bench out.json")
+    say(console, f" build       ✓ {summary.build} of {summary.model} in {seconds:.0f} s")
+
+
+def say(console: Console, text: str) -> None:
+    """Prints text as it is: no markup in it, no line broken."""
+    console.print(Text(text), soft_wrap=True)
 
 
 def _table(summary: BuildSummary, target: TargetSummary) -> Table:
@@ -129,7 +133,7 @@ def _cells(target: TargetSummary, variant: VariantSummary) -> list[str]:
     drop = "reference"
     if variant.drop_high_points is not None:
         drop = f"{metrics['accuracy_drop_points']:+.2f} (≤ {variant.drop_high_points:.2f})"
-    chosen = f"  ← chosen for {target.target}" if variant.variant == target.chosen else ""
+    chosen = "  ← chosen" if variant.variant == target.chosen else ""
     return [
         variant.variant,
         f"{metrics['accuracy_pct']:.2f} ± {half:.2f} %",
@@ -143,5 +147,5 @@ def _cells(target: TargetSummary, variant: VariantSummary) -> list[str]:
 
 
 def figure(value: float | None, form: str) -> str:
-    """A figure in its form, or what to say when there is none."""
-    return "not measured" if value is None else form.format(value)
+    """A figure in its form; a dash where nothing was measured."""
+    return "-" if value is None else form.format(value)

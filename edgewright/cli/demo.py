@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from edgewright.cli.build import build, read_recipe
-from edgewright.cli.console import open_console, show_summary
+from edgewright.cli.console import open_console, say, show_summary
 from edgewright.errors import EdgewrightError
 from edgewright.pipeline.recipe import Recipe
 from edgewright.pipeline.stages import snapshot as snapshot_stage
@@ -31,19 +31,19 @@ def run(arguments: argparse.Namespace) -> int:
     """Builds the digits recipe, then watches a device process pull the release and answer."""
     recipe = read_recipe(RECIPE, arguments.targets)
     workspace, console, started = open_workspace(), open_console(), time.monotonic()
-    console.print(f"edgewright demo: {recipe.model} on this machine")
+    say(console, f"edgewright demo: {recipe.model} on this machine")
     with TrackingServer(workspace.home) as server:
         summary = build(console, recipe, arguments.targets)
         tracking = server.wait()
-        console.print(f" registry    ✓ {tracking.uri}   (up only for this demo)")
+        say(console, f" registry    ✓ {tracking.uri}   (up only for this demo)")
         samples = "  ".join(f"{name} {count:,}" for name, count in summary.samples.items())
-        console.print(f" data        ✓ {recipe.data.dataset}  {samples}   sha256 {summary.data_sha256[:12]}…")
+        say(console, f" data        ✓ {recipe.data.dataset}  {samples}   sha256 {summary.data_sha256[:12]}…")
         show_summary(console, summary, time.monotonic() - started)
         if summary.exit_code:
             return summary.exit_code
         here = [name for name in recipe.targets if can_measure(load_targets(arguments.targets)[name])]
         _watch_device(console, workspace, recipe, tracking.uri, here[0])
-    console.print(f"\nLook closer: edgewright compare {recipe.model}   ·   docs/first-release.md")
+    say(console, f"\nLook closer: edgewright compare {recipe.model}   ·   docs/first-release.md")
     return 0
 
 
@@ -52,7 +52,7 @@ def _watch_device(console: Console, workspace: Workspace, recipe: Recipe, uri: s
     device = workspace.home / "demo-device"
     words = ["pull", "--registry", uri, "--model", recipe.model, "--target", target, "--into", str(device)]
     pulled = _agent(words).strip().splitlines()[-1]
-    console.print(f" device      ✓ {pulled}")
+    say(console, f" device      ✓ {pulled}")
     test = snapshot_stage.load(workspace.store, snapshot_stage.run(workspace.store, recipe.data).value).test
     chosen = np.linspace(0, len(test.labels) - 1, _UNSEEN_IMAGES).astype(int)
     images = device / "unseen.npy"
@@ -61,7 +61,7 @@ def _watch_device(console: Console, workspace: Workspace, recipe: Recipe, uri: s
     answers = [json.loads(line)["label"] for line in lines]
     names = snapshot_stage.run(workspace.store, recipe.data).value.class_names
     right = sum(answer == names[label] for answer, label in zip(answers, test.labels[chosen], strict=True))
-    console.print(f"             answered {len(answers)} images that it never saw: {right} right")
+    say(console, f"             answered {len(answers)} images that it never saw: {right} right")
 
 
 def _agent(words: list[str]) -> str:

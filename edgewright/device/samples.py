@@ -88,7 +88,7 @@ def _read_idx(path: Path) -> Iterator[Samples]:
         raw.seek(0)
         stream = gzip.GzipFile(fileobj=raw) if zipped else raw
         magic = stream.read(4)
-        if magic[:3] != b"\x00\x00\x08":
+        if len(magic) < 4 or magic[:3] != b"\x00\x00\x08":
             raise DataError(f"{path} is not an IDX file of bytes (it starts with {magic.hex()}). Known: {_KNOWN}.")
         if magic[3] not in (3, 4):
             raise DataError(f"{path} has {magic[3]} dimensions: it holds labels or something else, not images.")

@@ -37,11 +37,19 @@ class Zoo:
             images, labels, in_test = archive["images"], archive["labels"].astype(np.int64), archive["in_test"]
         self._train = images[~in_test][:_TRAIN], labels[~in_test][:_TRAIN]
         self.raw, self.truth = images[in_test][:_HELD_OUT], labels[in_test][:_HELD_OUT]
-        self.float32 = cache(self._float32)
-        self.int8 = cache(self._int8)
+        self._train_once = cache(self._trained)
+        self._quantize_once = cache(self._quantized)
         self.outputs = cache(self._outputs)
 
-    def _float32(self, architecture: str, seed: int = 0) -> bytes:
+    def float32(self, architecture: str, seed: int = 0) -> bytes:
+        """Give a trained model."""
+        return self._train_once(architecture, seed)
+
+    def int8(self, architecture: str, seed: int = 0, reduce_range: bool = False) -> bytes:
+        """Give it quantized, U8S8 QDQ per channel; with weights of 7 bits when the range is reduced."""
+        return self._quantize_once(architecture, seed, reduce_range)
+
+    def _trained(self, architecture: str, seed: int) -> bytes:
         import torch
         from torch import nn
 
@@ -66,8 +74,7 @@ class Zoo:
                 optimizer.step()
         return _to_onnx(model)
 
-    def _int8(self, architecture: str, seed: int = 0, reduce_range: bool = False) -> bytes:
-        """U8S8 QDQ per channel, ranges from 200 training samples; weights of 7 bits with a reduced range."""
+    def _quantized(self, architecture: str, seed: int, reduce_range: bool) -> bytes:
         import onnx
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 

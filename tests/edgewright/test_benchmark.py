@@ -107,10 +107,10 @@ def test_a_model_that_does_not_load_says_why(zoo: Any) -> None:
 
 def test_two_measurements_at_once_wait_for_each_other(zoo: Any) -> None:
     spans: list[tuple[float, float]] = []
+    measured = {"a": subject(zoo, zoo.int8("mlp"))}
 
     def measure() -> None:
         marks: list[float] = []
-        measured = {"a": subject(zoo, zoo.int8("mlp"))}
         measure_interleaved(measured, 2, lambda _: marks.append(time.monotonic()), QUICK)
         spans.append((marks[0], marks[-1]))
 
