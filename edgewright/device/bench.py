@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
-from pathlib import Path
 
 from edgewright.bench_report import BenchReport
 from edgewright.benchmark import DEFAULT_PROCESSES, Effort, Progress, Subject, measure_interleaved
 from edgewright.bundle import Bundle
 from edgewright.errors import BundleError
+from edgewright.machine import read_cpu_model, this_platform
 from edgewright.predictor import open_predictor, replay_golden
-
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm/v7"}
 
 
 def bench_bundle(
@@ -65,20 +62,3 @@ def _subject(bundle: Bundle) -> Subject:
     manifest = bundle.manifest
     sample = manifest.preprocessing.apply(bundle.golden.samples[:1])
     return Subject(bundle.model, manifest.engine, manifest.settings, sample)
-
-
-def this_platform() -> str:
-    """Give what this machine is, in the words of container platforms: ``linux/amd64``, ``linux/arm64``."""
-    machine = platform.machine()
-    return f"{platform.system().lower()}/{_MACHINES.get(machine, machine)}"
-
-
-def read_cpu_model() -> str:
-    """Give the processor's name, or the board's where the processor has none (ARM), or ``unknown``."""
-    cpuinfo, board = Path("/proc/cpuinfo"), Path("/proc/device-tree/model")
-    lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.exists() else []
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Hardware", "Model") and value.strip():
-            return value.strip()
-    return board.read_text(errors="replace").strip("\0 \n") if board.exists() else "unknown"

@@ -28,6 +28,7 @@ _API = "/api/2.0/mlflow"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 _ANSWER_MAX_BYTES = 4 << 20  # a version's answer is a few KiB; somebody may have attached long descriptions
 _READ_BYTES = 1 << 16
+_MISSING_ALIAS = "Registered model alias"
 
 
 class ResourceMissingError(RegistryError):
@@ -130,7 +131,7 @@ class RegistryClient:
         if alias.isdigit():
             version = alias
         else:
-            found = self._ask("registered-models/alias", f"{name} has no alias {alias!r}", name=name, alias=alias)
+            found = self._ask("registered-models/alias", f"{name} has no {alias} yet", name=name, alias=alias)
             version = found.inner("model_version").text("version")
         missing = f"{name} has no version {version}"
         found = self._ask("model-versions/get", missing, name=name, version=version).inner("model_version")
@@ -205,6 +206,8 @@ class RegistryClient:
         if answer.code >= 500:
             return TransferError(f"the registry at {self.url} failed ({answer.code} {answer.reason}).")
         text = answer.read(200).decode(errors="replace").split("\n")[0]
+        if answer.code == 400 and _MISSING_ALIAS in text:  # MLflow does not answer 404 to that
+            return ResourceMissingError(f"{missing} in the registry at {self.url}.")
         return RegistryError(f"the registry at {self.url} refused ({answer.code}): {text}")
 
 

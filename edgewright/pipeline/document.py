@@ -1,24 +1,32 @@
 """Reads a YAML document that a person wrote, strictly, and turns every broken rule into a readable problem.
 
-YAML as such forgives too much (a repeated key silently wins), so the reader refuses what cannot be meant. The rules of the
-fields themselves stand in pydantic models; their messages are put into the words of the rule, the value and the remedy.
+YAML as such forgives too much (a repeated key silently wins) and hides too much (a page of aliases can stand for gigabytes),
+so the reader refuses what cannot be meant. The rules of the fields themselves stand in pydantic models; their messages are
+put into the words of the rule, the value and the remedy by ``edgewright.pipeline.broken_rule``.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping, Sequence
+import stat
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent
 
 from edgewright.errors import Problem, RecipeError
+from edgewright.pipeline.broken_rule import explain
 
 # A recipe is a page or two. More than this is another kind of file given by mistake.
-MAX_DOCUMENT_BYTES = 256 * 1024
+MAX_DOCUMENT_BYTES = 64 * 1024
+# A recipe of 20 variants has some 200 values, aliases written out; ten lines of aliases can stand for a billion.
+MAX_VALUES = 10_000
+# A recipe nests 4 deep; thousands would exhaust the stack of whatever walks it.
+MAX_DEPTH = 32
+_MESSAGE_CHARACTERS = 200
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -31,40 +39,23 @@ def read_document(path: Path, shown_as: str | None = None) -> dict[str, Any]:
         shown_as: How error messages name the file; its path as given by default.
 
     Raises:
-        RecipeError: The file is missing, unreadable, too large, not UTF-8, not YAML, repeats a key or is not a mapping.
+        RecipeError: The file is missing, unreadable, too large, not UTF-8, not YAML, repeats a key, expands without
+            measure or is not a mapping of text keys.
     """
     name = shown_as or str(path)
-
-    def refuse(message: str, key: str = "(file)") -> RecipeError:
-        return RecipeError(name, (Problem(key, message),))
-
-    if path.is_dir():
-        raise refuse("is a folder, not a file. Name one YAML file.")
     try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise refuse("does not exist. Check the path; shipped recipes lie in deployments/recipes/.") from None
-    except OSError as error:
-        raise refuse(f"cannot be read: {error.strerror}.") from error
-    if len(raw) > MAX_DOCUMENT_BYTES:
-        raise refuse(f"has {len(raw)} bytes, more than {MAX_DOCUMENT_BYTES}: this is not a recipe.")
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise refuse(f"is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
-    try:
-        document = YAML(typ="safe", pure=True).load(text)
-    except MarkedYAMLError as error:
-        where = f"line {error.problem_mark.line + 1}" if error.problem_mark else "(file)"
-        raise refuse(f"is not valid YAML: {error.problem or error.context}.", where) from error
-    except (YAMLError, ValueError, RecursionError, OverflowError) as error:
-        raise refuse(f"is not valid YAML: {str(error).splitlines()[0]}.") from error
+        document = _load(_read_text(path))
+    except _Refused as refusal:
+        raise RecipeError(name, (refusal.problem,)) from refusal.__cause__
     if not isinstance(document, dict):
-        found = "nothing" if document is None else f"a {type(document).__name__}"
-        raise refuse(f"holds {found} at the top; a mapping of keys to values is needed.")
+        found = {type(None): "nothing", list: "a list"}.get(type(document), "a single value")
+        problem = Problem("(file)", f"holds {found} at the top; a mapping of keys to values is needed.")
+        raise RecipeError(name, (problem,))
     strange = [key for key in document if not isinstance(key, str)]
     if strange:
-        raise refuse(f"keys must be text; {strange[0]!r} is a {type(strange[0]).__name__}.")
+        raise RecipeError(
+            name, tuple(Problem(str(key)[:40], "is not text. Quote this key, or remove it.") for key in strange)
+        )
     return document
 
 
@@ -73,90 +64,84 @@ def parse_fields(model: type[ModelT], value: object, prefix: str = "") -> tuple[
     try:
         return model.model_validate(value), []
     except ValidationError as error:
-        return None, [_problem(model, entry, prefix) for entry in error.errors(include_url=False)]
-    except RecursionError:
-        return None, [Problem(prefix or "(file)", "is nested too deeply to be a recipe.")]
+        return None, [explain(model, entry, prefix) for entry in error.errors(include_url=False)]
 
 
-def dotted(location: Sequence[int | str], prefix: str = "") -> str:
-    """Writes a location as people do: ``variants[2].prune.sparsity``."""
-    key = prefix
-    for part in location:
-        key += f"[{part}]" if isinstance(part, int) else (f".{part}" if key else str(part))
-    return key or "(file)"
+class _Refused(Exception):
+    """The file cannot be a document; carries why."""
+
+    def __init__(self, message: str, key: str = "(file)") -> None:
+        self.problem = Problem(key, message)
 
 
-def shorten(value: object, limit: int = 60) -> str:
-    """A value as it may stand in a one-line message."""
+def _read_text(path: Path) -> str:
     try:
-        text = repr(value)
-    except (RecursionError, ValueError):
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise _Refused("is a folder, not a file. Name one YAML file.")
+        if not stat.S_ISREG(mode):
+            raise _Refused("is a pipe or a device, not a file. Name one YAML file.")
+        with path.open("rb") as file:
+            raw = file.read(MAX_DOCUMENT_BYTES + 1)
+    except FileNotFoundError:
+        raise _Refused("does not exist. Check the path; shipped recipes lie in deployments/recipes/.") from None
+    except OSError as error:
+        raise _Refused(f"cannot be read: {error.strerror}.") from error
+    if len(raw) > MAX_DOCUMENT_BYTES:
+        raise _Refused(f"is larger than {MAX_DOCUMENT_BYTES // 1024} KiB: this is not a recipe. Name another file.")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _Refused(f"is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
 
 
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """A closing sentence that names the nearest known word, or all of them."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f'Did you mean "{close[0]}"?' if close else f"Known: {', '.join(sorted(known))}."
+def _load(text: str) -> object:
+    try:
+        _measure(text)
+        return YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        where = f"line {error.problem_mark.line + 1}" if error.problem_mark else "(file)"
+        reason = str(error.problem or error.context)[:_MESSAGE_CHARACTERS]
+        raise _Refused(f"is not valid YAML: {reason}.{_remedy(error, reason)}", where) from error
+    except (YAMLError, ValueError, OverflowError, TypeError, AttributeError, AssertionError) as error:
+        # The reader's own slips on odd input are the document's fault all the same.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:_MESSAGE_CHARACTERS]
+        raise _Refused(f"is not valid YAML: {reason}.") from error
 
 
-def _problem(model: type[BaseModel], entry: Mapping[str, Any], prefix: str) -> Problem:
-    location = [part for part in entry["loc"] if part != "function-after"]
-    key = dotted(location, prefix)
-    kind, context, value = entry["type"], entry.get("ctx", {}), shorten(entry.get("input"))
-    field = _description(model, location)
-    meaning = f" ({field})" if field else ""
-    if kind == "missing":
-        return Problem(key, f"is missing{meaning}. Add it.")
-    if kind == "extra_forbidden":
-        return Problem(key, f"is not a known key. {did_you_mean(str(location[-1]), _siblings(model, location))}")
-    if kind in {"greater_than_equal", "greater_than", "less_than_equal", "less_than"}:
-        return Problem(key, f"{value} is out of bounds: {_bound(kind, context)}{meaning}.")
-    if kind == "literal_error":
-        return Problem(key, f"{value} is not one of {context['expected']}{meaning}.")
-    if kind == "finite_number":
-        return Problem(key, f"{value} is not a finite number{meaning}.")
-    if kind == "value_error":
-        return Problem(key, str(context["error"]))
-    message = entry["msg"][0].lower() + entry["msg"][1:]
-    return Problem(key, f"{value}: {message}{meaning}.")
+def _remedy(error: MarkedYAMLError, reason: str) -> str:
+    if isinstance(error, DuplicateKeyError):
+        return " Keep one of them."
+    return " Indent with spaces." if r"'\t'" in reason else ""
 
 
-def _bound(kind: str, context: Mapping[str, Any]) -> str:
-    words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
-    return " and ".join(f"must be {words[name]} {limit}" for name, limit in context.items() if name in words) or kind
-
-
-def _walk(model: type[BaseModel], location: Sequence[int | str]) -> tuple[type[BaseModel] | None, str | None]:
-    """Follows a location through nested models; returns the last model met and the description of the last field."""
-    current: type[BaseModel] | None = model
-    description = None
-    for part in location:
-        if current is None or not isinstance(part, str):
+def _measure(text: str) -> None:
+    """Refuses documents that would expand without measure, from the events alone: nothing is built yet."""
+    sizes: dict[str, int] = {}  # values that each anchor stands for
+    holders: list[tuple[str | None, int]] = []  # anchor, and values so far, of each collection that is still open
+    for event in YAML(typ="safe", pure=True).parse(text):
+        if not isinstance(event, NodeEvent | CollectionEndEvent):
             continue
-        field = current.model_fields.get(part)
-        if field is None:
-            return current, None
-        description = field.description
-        current = _nested_model(field.annotation)
-    return current, description
-
-
-def _nested_model(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        found = _nested_model(argument)
-        if found is not None:
-            return found
-    return None
-
-
-def _description(model: type[BaseModel], location: Sequence[int | str]) -> str | None:
-    return _walk(model, location)[1]
-
-
-def _siblings(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
-    owner, _ = _walk(model, location[:-1])
-    return list(owner.model_fields) if owner else []
+        line = f"line {event.start_mark.line + 1}"
+        if isinstance(event, CollectionStartEvent):
+            holders.append((event.anchor, 1))
+            if len(holders) > MAX_DEPTH:
+                raise _Refused(f"nests more than {MAX_DEPTH} deep: this is not a recipe.", line)
+            continue
+        if isinstance(event, CollectionEndEvent):
+            anchor, size = holders.pop()
+        elif isinstance(event, AliasEvent):
+            if any(event.anchor == holder for holder, _ in holders):
+                raise _Refused(f'alias "{event.anchor}" stands inside what it names. Write the values out.', line)
+            anchor, size = None, sizes.get(event.anchor, 1)
+        else:
+            anchor, size = event.anchor, 1
+        if anchor is not None:
+            if anchor in sizes:
+                raise _Refused(f'anchor "{anchor}" is defined twice. Name them apart.', line)
+            sizes[anchor] = size
+        if holders:
+            holder, so_far = holders[-1]
+            holders[-1] = holder, so_far + size
+            if so_far + size > MAX_VALUES:
+                raise _Refused(f"holds more than {MAX_VALUES} values, aliases written out: this is not a recipe.", line)

@@ -1,20 +1,25 @@
 """The recipe: one YAML file from which a release is built, parsed once into strict, frozen types.
 
 Rules of single fields stand at the field; rules between fields, and between the recipe and its targets, stand in
-``check_recipe``. Both report everything at once.
+``edgewright.pipeline.recipe_rules``. Both are reported at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, Field, field_validator
 
-from edgewright.errors import Problem, RecipeError
-from edgewright.pipeline.document import did_you_mean, parse_fields, read_document
+from edgewright.errors import DataError, Problem, RecipeError
+from edgewright.pipeline.broken_rule import show_value
+from edgewright.pipeline.datasets import digits
+from edgewright.pipeline.document import parse_fields, read_document
+from edgewright.pipeline.recipe_rules import Sections, check_calibration_split, check_sections
 from edgewright.pipeline.targets import Name, Strict, Target
+
+SectionT = TypeVar("SectionT", bound=BaseModel)
 
 # Charts in the tracking UI cut categories at about ten characters: names must differ before that.
 VARIANT_NAME_LENGTH = 10
@@ -39,6 +44,16 @@ class DataSettings(Strict):
         200, ge=MIN_CALIBRATION_SAMPLES, le=10_000, description="samples that INT8 ranges are taken from"
     )
 
+    @field_validator("calibration_samples", mode="before")
+    @classmethod
+    def _enough_for_a_range(cls, count: object) -> object:
+        if isinstance(count, int) and not isinstance(count, bool) and count < MIN_CALIBRATION_SAMPLES:
+            raise ValueError(
+                f"{show_value(count)} is below {MIN_CALIBRATION_SAMPLES}: an INT8 range needs at least "
+                f"{MIN_CALIBRATION_SAMPLES} samples. Raise it, or drop the INT8 variants."
+            )
+        return count
+
 
 class ArchitectureSettings(Strict):
     """Which network."""
@@ -52,7 +67,7 @@ class ArchitectureSettings(Strict):
         bad = [width for width in widths if width < 8 or width > 1024 or width % 8]
         if bad:
             raise ValueError(
-                f"{widths}: {bad[0]} is not a multiple of 8 from 8 to 1024; odd widths run slower on CPUs."
+                f"{show_value(bad[0])} is not a multiple of 8 from 8 to 1024: other widths run slower on CPUs."
             )
         return widths
 
@@ -108,7 +123,7 @@ class Variant(Strict):
     name: str = Field(
         pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$",
         max_length=VARIANT_NAME_LENGTH,
-        description=f"short name, at most {VARIANT_NAME_LENGTH} characters",
+        description="charts in the tracking UI cut longer names",
     )
     prune: PruneSettings | None = Field(None, description="structured pruning before export")
     quantize: QuantizeSettings | None = Field(None, description="INT8 after export")
@@ -122,7 +137,9 @@ class Variant(Strict):
 class ExportSettings(Strict):
     """How the trained model becomes an ONNX file."""
 
-    opset: int = Field(18, ge=13, le=21, description="ONNX operator set; 13 for older runtimes")
+    opset: int = Field(
+        18, ge=13, le=21, description="ONNX operator set; 13 for older runtimes, and the oldest with per-channel INT8"
+    )
     parity_tolerance: float = Field(
         1e-3,
         gt=0,
@@ -158,16 +175,16 @@ class Recipe(Strict):
     model: Name = Field(description="name of the model in the registry")
     description: str = Field("", max_length=500, description="what the model does, for people")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, order of samples and augmentation")
-    data: DataSettings
-    architecture: ArchitectureSettings
-    training: TrainingSettings
-    export: ExportSettings = ExportSettings()
+    data: DataSettings = Field(description="which samples, and how they are split")
+    architecture: ArchitectureSettings = Field(description="which network")
+    training: TrainingSettings = Field(description="how the reference is trained")
+    export: ExportSettings = Field(ExportSettings(), description="how the trained model becomes an ONNX file")
     variants: list[Variant] = Field(
         min_length=1, max_length=20, description="the variants to build; one is the reference"
     )
     targets: list[Name] = Field(min_length=1, max_length=20, description="names from targets.yaml")
-    objective: ObjectiveSettings = ObjectiveSettings()
-    gate: GateSettings
+    objective: ObjectiveSettings = Field(ObjectiveSettings(), description="how the best variant is chosen")
+    gate: GateSettings = Field(description="what a release must show on the test split")
 
     @property
     def reference(self) -> Variant:
@@ -188,11 +205,10 @@ def load_recipe(path: Path, targets: Mapping[str, Target], targets_file: str) ->
     """
     document = read_document(path)
     recipe, problems = parse_fields(Recipe, document)
-    if recipe is not None:
-        problems = check_recipe(recipe, targets, targets_file)
-    elif isinstance(document.get("targets"), list):
-        names = [name for name in document["targets"] if isinstance(name, str)]
-        problems += _check_target_names(names, targets, targets_file)
+    sections = _sections(recipe) if recipe else _readable_sections(document)
+    problems += check_sections(sections, targets, targets_file)
+    if sections.data:
+        problems += _check_source(sections.data)
     if problems or recipe is None:
         raise RecipeError(str(path), tuple(problems))
     return recipe
@@ -200,90 +216,47 @@ def load_recipe(path: Path, targets: Mapping[str, Target], targets_file: str) ->
 
 def check_recipe(recipe: Recipe, targets: Mapping[str, Target], targets_file: str) -> list[Problem]:
     """Checks the rules between fields, and between the recipe and its targets."""
-    problems = _check_variants(recipe.variants)
-    problems += _check_target_names(recipe.targets, targets, targets_file)
-    for index, name in enumerate(recipe.targets):
-        if name in targets and targets[name].engine != "onnxruntime":
-            problems.append(
-                Problem(
-                    f"targets[{index}]",
-                    f'"{name}" runs engine {targets[name].engine}, which no variant of this recipe is exported for '
-                    "(they export ONNX). Choose a target whose engine is onnxruntime.",
-                )
-            )
-        if name in targets:
-            problems += _check_integer_types(recipe, name, targets[name])
-    share = recipe.data.validation_share + recipe.data.calibration_share
-    if share >= 0.95:
-        problems.append(
-            Problem(
-                "data.validation_share",
-                f"validation and calibration take {share:.0%} of the pool and leave too little to train on. "
-                "Keep their sum below 95 %.",
-            )
-        )
-    if recipe.data.package_folder and recipe.data.source != "full":
-        problems.append(
-            Problem("data.package_folder", "is only used with source: full. Remove it, or set source: full.")
-        )
-    if recipe.gate.candidates > len(recipe.variants):
-        problems.append(
-            Problem(
-                "gate.candidates",
-                f"{recipe.gate.candidates} is more than the {len(recipe.variants)} variants of this recipe. Lower it: "
-                "the risk is divided by it.",
-            )
-        )
-    return problems
+    return check_sections(_sections(recipe), targets, targets_file)
 
 
-def _check_variants(variants: list[Variant]) -> list[Problem]:
-    problems = []
-    names = [variant.name for variant in variants]
-    for index, variant in enumerate(variants):
-        if variant.name in names[:index]:
-            problems.append(Problem(f"variants[{index}].name", f'"{variant.name}" is used twice. Names must differ.'))
-        twins = [other.name for other in variants[:index] if _chain(other) == _chain(variant)]
-        if twins and not variant.is_reference:
-            problems.append(
-                Problem(f"variants[{index}]", f'"{variant.name}" is built exactly like "{twins[0]}". Remove one.')
-            )
-        calibration = variant.quantize.calibration if variant.quantize else []
-        if len(set(calibration)) != len(calibration):
-            problems.append(Problem(f"variants[{index}].quantize.calibration", f"{calibration} names a method twice."))
-    references = [variant.name for variant in variants if variant.is_reference]
-    if not references:
-        problems.append(
-            Problem("variants", "none is the reference. Add one without prune and quantize, e.g. `- name: fp32`.")
-        )
-    if len(references) > 1:
-        problems.append(Problem("variants", f"{references} are all uncompressed. Keep one as the reference."))
-    return problems
+def _sections(recipe: Recipe) -> Sections:
+    return Sections(
+        data=recipe.data,
+        architecture=recipe.architecture,
+        gate=recipe.gate,
+        variants=dict(enumerate(recipe.variants)),
+        all_variants=True,
+        targets=dict(enumerate(recipe.targets)),
+    )
 
 
-def _chain(variant: Variant) -> tuple[PruneSettings | None, QuantizeSettings | None]:
-    return variant.prune, variant.quantize
+def _readable_sections(document: Mapping[str, Any]) -> Sections:
+    """What can be read of a recipe that breaks rules somewhere."""
+    entries, names = document.get("variants"), document.get("targets")
+    entries, names = entries if isinstance(entries, list) else [], names if isinstance(names, list) else []
+    variants = {index: parse_fields(Variant, entry)[0] for index, entry in enumerate(entries)}
+    readable = {index: variant for index, variant in variants.items() if variant}
+
+    def section(model: type[SectionT], key: str) -> SectionT | None:
+        return parse_fields(model, document.get(key))[0]
+
+    return Sections(
+        data=section(DataSettings, "data"),
+        architecture=section(ArchitectureSettings, "architecture"),
+        gate=section(GateSettings, "gate"),
+        variants=readable,
+        all_variants=bool(entries) and len(readable) == len(entries),
+        targets={index: name for index, name in enumerate(names) if isinstance(name, str)},
+    )
 
 
-def _check_target_names(names: list[str], targets: Mapping[str, Target], targets_file: str) -> list[Problem]:
-    problems = []
-    for index, name in enumerate(names):
-        if name not in targets:
-            remedy = did_you_mean(name, list(targets))
-            problems.append(Problem(f"targets[{index}]", f'"{name}" is not in {targets_file}. {remedy}'))
-        if name in names[:index]:
-            problems.append(Problem(f"targets[{index}]", f'"{name}" is named twice. Keep one.'))
-    return problems
-
-
-def _check_integer_types(recipe: Recipe, name: str, target: Target) -> list[Problem]:
-    quantized = [variant.name for variant in recipe.variants if variant.quantize]
-    if quantized and target.weight_type == "uint8":
-        return [
-            Problem(
-                "targets",
-                f'"{name}" asks for uint8 weights, but per-channel INT8 weights are int8 in ONNX Runtime. '
-                "Set weight_type: int8 in the target.",
-            )
-        ]
-    return []
+def _check_source(data: DataSettings) -> list[Problem]:
+    """Whether the files that the data come from are there, and can hold as many calibration samples as are asked for."""
+    try:
+        digits.source_sha256(data.source, Path(data.package_folder) if data.package_folder else None)
+    except DataError as error:
+        return [Problem("data.source", f"{error}")]
+    pool = digits.TRAINING_SAMPLES[data.source]
+    if data.limit_per_class is not None:
+        pool = min(pool, data.limit_per_class * len(digits.LABELS_NAMES))
+    return check_calibration_split(data, pool)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from edgewright.errors import Problem, RecipeError
+from edgewright.pipeline.broken_rule import show_value
 from edgewright.pipeline.document import parse_fields, read_document
 
 # Registered model names are `<model>.<target>`; these characters are safe in them, in file names and in image tags.
@@ -79,10 +81,6 @@ class Target(Strict):
         return pays
 
 
-class _TargetsFile(Strict):
-    targets: dict[Name, Target] = Field(min_length=1, description="targets by name")
-
-
 def load_targets(path: Path) -> dict[str, Target]:
     """Reads ``targets.yaml``.
 
@@ -92,17 +90,33 @@ def load_targets(path: Path) -> dict[str, Target]:
     Raises:
         RecipeError: The file breaks rules; all problems at once.
     """
-    document = read_document(path)
-    parsed, problems = parse_fields(_TargetsFile, {"targets": document})
-    problems = [Problem(problem.key.removeprefix("targets."), problem.message) for problem in problems]
-    for name, target in parsed.targets.items() if parsed else ():
-        if target.required_provider and target.required_provider not in target.providers:
-            problems.append(
-                Problem(
-                    f"{name}.required_provider",
-                    f"{target.required_provider!r} is not among providers {target.providers}. Add it there, first.",
-                )
-            )
-    if problems or parsed is None:
+    targets: dict[str, Target] = {}
+    problems: list[Problem] = []
+    for name, value in read_document(path).items():
+        target, found = parse_fields(Target, value, name)
+        problems += _check_name(name) + found
+        if target is not None:
+            problems += _check_providers(name, target)
+            targets[name] = target
+    if not (targets or problems):
+        problems = [Problem("(file)", "names no target. Describe at least one.")]
+    if problems:
         raise RecipeError(str(path), tuple(problems))
-    return dict(parsed.targets)
+    return targets
+
+
+def _check_name(name: str) -> list[Problem]:
+    if re.fullmatch(NAME_PATTERN, name):
+        return []
+    rule = "lower-case letters, digits and hyphens between them, at most 40 characters"
+    return [Problem(name[:40] or '""', f"{show_value(name)} cannot name a target: use {rule}.")]
+
+
+def _check_providers(name: str, target: Target) -> list[Problem]:
+    if target.required_provider is None or target.required_provider in target.providers:
+        return []
+    known = ", ".join(target.providers)
+    message = (
+        f"{show_value(target.required_provider)} is not among the target's providers ({known}). Add it there, first."
+    )
+    return [Problem(f"{name}.required_provider", message)]

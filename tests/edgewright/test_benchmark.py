@@ -91,7 +91,8 @@ model = open({str(tmp_path / "model")!r}, "rb").read()
 stuck = Subject(model, "onnxruntime", EngineSettings(), np.ones((1, 4), np.float32))
 measure_interleaved({{"stuck": stuck}}, processes=1, effort=Effort(deadline_s=3.0))
 """
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    # A killed parent cannot remove its temporary folder: let it lie where pytest cleans up.
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(tmp_path)}
     parent = subprocess.Popen([sys.executable, "-c", script], env=environment)
     wait_until(lambda: len(worker_processes(parent.pid)) == 1)
     (worker,) = worker_processes(parent.pid)

@@ -1,7 +1,8 @@
 """Structured pruning of PyTorch models: whole channels are removed, so that the model is really smaller and faster.
 
 Channels are ranked by group L2 norm over all layers that depend on each other (torch-pruning's dependency graph, Fang et
-al. 2023). Counts stay multiples of 8: kernels work in blocks of 8, and odd widths were measured slower than the full model.
+al. 2023). How many stay is settled per layer beforehand (``kept_channels``): left to itself the library rounds a narrow
+layer's rest down to nothing, and then silently does not prune that layer at all.
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ import torch_pruning
 from torch import nn
 
 from edgewright.errors import StageError
+from edgewright.pipeline.pruning.channels import CHANNEL_MULTIPLE, kept_channels
 from edgewright.pipeline.training.pytorch import weights_to_bytes
-
-CHANNEL_MULTIPLE = 8
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ def prune_channels(model: nn.Module, example: torch.Tensor, sparsity: float) -> 
     Args:
         model: The model.
         example: One sample, float32 ``[1, C, H, W]``.
-        sparsity: Share of each layer's channels to remove, in 0..1; rounded so that multiples of 8 remain.
+        sparsity: Share of each layer's channels to remove, in 0..1; rounded so that a multiple of 8 remains, at least 8.
 
     Raises:
-        StageError: The model cannot be pruned this far with at least 8 channels a layer.
+        StageError: No layer has a channel to spare at this sparsity.
     """
     ChannelPruner(model, example, sparsity, steps=1).step()
     return model
@@ -68,14 +68,25 @@ class ChannelPruner:
     ) -> None:
         self.steps_taken = 0
         self.steps = steps
-        self._before = _channels(model)
         self._model = model
+        before = _channels(model)
+        self._expected = {name: kept_channels(count, sparsity) for name, count in before.items()}
+        if self._expected == before:
+            raise StageError(
+                f"sparsity {sparsity:g} removes no channel of layers {sorted(set(before.values()))} wide: they keep "
+                f"multiples of {CHANNEL_MULTIPLE}, at least {CHANNEL_MULTIPLE}. Raise prune.sparsity, or widen "
+                "architecture.widths."
+            )
+        convolutions = {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
         head = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
         self._pruner = torch_pruning.pruner.MetaPruner(
             model,
             example,
             importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
             pruning_ratio=sparsity,
+            pruning_ratio_dict={
+                module: _exact_ratio(before[name], self._expected[name]) for name, module in convolutions.items()
+            },
             iterative_steps=steps,
             iterative_pruning_ratio_scheduler=_polynomial(power),
             round_to=CHANNEL_MULTIPLE,
@@ -86,21 +97,14 @@ class ChannelPruner:
         """Takes the next step.
 
         Raises:
-            StageError: Nothing was removed at all, or a layer's channels are no longer a multiple of 8.
+            StageError: After the last step a layer does not have the channels that it should.
         """
         self._pruner.step()
         self.steps_taken += 1
-        if self.steps_taken < self.steps:
-            return
         after = _channels(self._model)
-        if after == self._before:
-            raise StageError(
-                f"pruning removed no channel: with multiples of {CHANNEL_MULTIPLE} kept, this sparsity rounds to none. "
-                "Raise prune.sparsity, or widen architecture.widths."
-            )
-        odd = {name: count for name, count in after.items() if count % CHANNEL_MULTIPLE}
-        if odd:
-            raise StageError(f"pruning left channel counts that are no multiple of {CHANNEL_MULTIPLE}: {odd}")
+        if self.steps_taken == self.steps and after != self._expected:
+            wrong = {name: count for name, count in after.items() if count != self._expected[name]}
+            raise StageError(f"pruning left channels {wrong} where {self._expected} was asked for.")
 
 
 def pruning_hook(pruner: ChannelPruner, begin: float, end: float) -> Callable[[nn.Module, float], bool]:
@@ -115,6 +119,11 @@ def pruning_hook(pruner: ChannelPruner, begin: float, end: float) -> Callable[[n
         return changed
 
     return hook
+
+
+def _exact_ratio(before: int, after: int) -> float:
+    """The ratio of which the library's truncation makes exactly ``after``: half a channel more than asked for is kept."""
+    return 0.0 if after == before else 1 - (after + 0.5) / before
 
 
 def _polynomial(power: float) -> Callable[[float, int], list[float]]:

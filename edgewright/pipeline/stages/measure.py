@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from edgewright.benchmark import Measurement, Subject, measure_interleaved, speedup
 from edgewright.benchmark import Progress as BenchmarkProgress
+from edgewright.machine import this_platform
 from edgewright.pipeline.artifact_store import Artifact, ArtifactStore, Outcome, Stage
 from edgewright.pipeline.progress import Progress, ProgressListener, ignore_progress
 from edgewright.pipeline.stages import snapshot as snapshot_stage
 from edgewright.pipeline.stages.evaluate import engine_settings
-from edgewright.pipeline.stages.machine import this_machine, this_platform
+from edgewright.pipeline.stages.machine import this_machine
 from edgewright.pipeline.stages.snapshot import SnapshotResult
 from edgewright.pipeline.statistics import Interval, median_interval
 from edgewright.pipeline.targets import Target

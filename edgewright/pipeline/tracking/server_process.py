@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from edgewright.pipeline.tracking.client import Tracking, artifacts_folder, database_uri, lock, store_folder
 

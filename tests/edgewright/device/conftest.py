@@ -84,6 +84,11 @@ class _Handler(BaseHTTPRequestHandler):
         if call == "registered-models/alias":
             key = (query["name"], query["alias"])
             if key not in registry.aliases:
+                if any(
+                    name == key[0] for name, _ in registry.versions
+                ):  # as MLflow answers, unlike for a missing model
+                    message = f"Registered model alias {key[1]} not found."
+                    return self._json(400, {"error_code": "INVALID_PARAMETER_VALUE", "message": message})
                 return self._json(404, {"error_code": "RESOURCE_DOES_NOT_EXIST"})
             return self._json(
                 200, {"model_version": {"name": key[0], "version": registry.aliases[key], "status": "READY"}}

@@ -29,7 +29,7 @@ def test_a_number_is_a_version(registry: Any, bundle: Bundle) -> None:
 
 def test_what_is_not_there_is_named(registry: Any, bundle: Bundle) -> None:
     client = RegistryClient(registry.url)
-    with pytest.raises(RegistryError, match=f"{NAME} has no alias 'champion' in the registry at {registry.url}"):
+    with pytest.raises(RegistryError, match=f"{NAME} has no champion yet in the registry at {registry.url}"):
         client.find_version(NAME, "champion")
     with pytest.raises(RegistryError, match=f"{NAME} has no version 9"):
         client.find_version(NAME, "9")
