@@ -39,7 +39,10 @@ lint: $(STAMP) ## style, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench up down: ## (not built yet)
+bench: $(STAMP) ## speed, memory and build times as ratios; writes bench.json
+	@$(BIN)/edgewright bench deployments/recipes/*.yaml
+
+up down: ## (not built yet)
 	@echo "make $@ is not built yet." >&2; exit 1
 
 clean: ## remove what was built here (not .venv)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from edgewright.errors import EdgewrightError, RecipeError
 from edgewright.pipeline.judging import BuiltVariant, Decision, build_identity
-from edgewright.pipeline.publishing import ChampionMovedError, Published, TargetBuild
+from edgewright.pipeline.publishing import ChampionMovedError, Published, TargetBuild, device_reports
 from edgewright.pipeline.recipe import PruneSettings, Recipe, check_recipe
 from edgewright.pipeline.stages.measure import MeasureResult, can_measure
 from edgewright.pipeline.stages.pack import Label
@@ -59,22 +60,19 @@ def release_model(recipe: Recipe, targets_file: str = TARGETS_FILE) -> BuildSumm
         raise RecipeError(recipe.model, tuple(problems))
     workspace = open_workspace()
     with TrackingServer(workspace.home) as server:
-        data = take_snapshot(workspace, recipe)
-        base = train_base(workspace, recipe, data)
+        data: SnapshotResult = _call(take_snapshot, workspace, recipe)
+        base: TrainResult = _call(train_base, workspace, recipe, data)
         built, missing = build_variants(workspace, recipe, targets, data, base)
         measured = {
             name: measure_target(workspace, recipe, data, name, targets[name], built[name]) for name in recipe.targets
         }
         tracking = server.wait()
         repair(tracking, recipe.model)
-        digests = {
-            name: {variant: each.model.sha256 for variant, each in variants.items()} for name, variants in built.items()
-        }
-        build = build_identity(recipe, targets, digests)
+        build = build_identity(recipe, targets, built, measured)
         releases = []
         for name in recipe.targets:
             target_build = TargetBuild(recipe, build, data, base, name, targets[name], built[name], measured[name])
-            releases.append((target_build, *release_target(workspace, tracking, target_build)))
+            releases.append(release_target(workspace, tracking, target_build))
         summary = summarize(workspace.store, tracking.uri, releases, missing)
         show_summary(summary)
         return summary
@@ -160,15 +158,20 @@ def measure_target(
     if not can_measure(target):
         return None
     models = {variant: each.model for variant, each in built.items()}
-    return measure_latency(workspace, recipe, data, models, target, name)
+    measured: MeasureResult = _call(measure_latency, workspace, recipe, data, models, target, name)
+    return measured
 
 
-def release_target(workspace: Workspace, tracking: Tracking, built: TargetBuild) -> tuple[Decision, Published]:
-    """Judges one target against who is in office, and publishes; judges again when the champion changed meanwhile."""
-    recipe, name, target = built.recipe, built.target_name, built.target
+def release_target(
+    workspace: Workspace, tracking: Tracking, made: TargetBuild
+) -> tuple[TargetBuild, Decision, Published]:
+    """Judges one target against who is in office, and publishes; judges again when that changed meanwhile."""
+    recipe, name, target = made.recipe, made.target_name, made.target
     for attempt in range(1, _ATTEMPTS + 1):
         incumbent = champion(tracking, recipe.model, name)
-        decision = judge_target(
+        built = replace(made, reports=device_reports(tracking, recipe.model, name, made.build))
+        decision: Decision = _call(
+            judge_target,
             workspace,
             tracking,
             recipe,
@@ -177,26 +180,28 @@ def release_target(workspace: Workspace, tracking: Tracking, built: TargetBuild)
             target,
             built.variants,
             built.measured,
+            built.reports,
             incumbent,
             baseline(tracking, recipe.model, name),
         )
-        packed, packed_reference = (
-            pack_bundle(
+        packed = {
+            variant: _call(
+                pack_bundle,
                 workspace,
                 built.snapshot,
                 built.variants[variant].model,
                 target,
                 Label(recipe.model, name, variant, built.build),
             )
-            for variant in (decision.chosen, recipe.reference.name)
-        )
+            for variant in dict.fromkeys([*(verdict.variant for verdict in decision.tested), recipe.reference.name])
+        }
         try:
-            published = publish_target(workspace, tracking, built, decision, packed, packed_reference, incumbent)
+            published: Published = _call(publish_target, workspace, tracking, built, decision, packed, incumbent)
         except ChampionMovedError:
             if attempt == _ATTEMPTS:
                 raise
             continue
-        return decision, published
+        return built, decision, published
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
@@ -204,6 +209,11 @@ def _submit(task: Any, *arguments: Any) -> PrefectFuture[Any]:
     """Submits a task whose arguments may be other tasks' futures, which its signature does not say."""
     future: PrefectFuture[Any] = task.submit(*arguments)
     return future
+
+
+def _call(task: Any, *arguments: Any) -> Any:
+    """Runs a task and waits for its value: called directly, a task that ends as ``Unchanged`` gives its state instead."""
+    return _submit(task, *arguments).result()
 
 
 def _float_key(prune: PruneSettings | None) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from prefect import task
 
+from edgewright.bench_report import BenchReport
 from edgewright.pipeline.artifact_store import Artifact
 from edgewright.pipeline.incumbents import incumbent_predictions
 from edgewright.pipeline.judging import BuiltVariant, Decision, decide
@@ -61,6 +62,7 @@ def judge_target(
     target: Target,
     variants: Mapping[str, BuiltVariant],
     measured: MeasureResult | None,
+    reports: Mapping[str, BenchReport],
     champion: ModelVersion | None,
     baseline: ModelVersion | None,
 ) -> Decision:
@@ -73,6 +75,7 @@ def judge_target(
         target,
         variants,
         measured,
+        reports,
         champion=incumbent_predictions(store, tracking, champion, data, target),
         baseline=incumbent_predictions(store, tracking, baseline, data, target),
     )

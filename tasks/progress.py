@@ -6,6 +6,7 @@ A build in a terminal listens and draws bars; a run from Prefect's UI sees one p
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -43,7 +44,8 @@ class Reporter:
         self._lock = threading.Lock()
 
     def __call__(self, progress: Progress) -> None:
-        """Hears progress; call it from inside the task."""
+        """Hears progress of this work, whatever the stage itself calls it; call it from inside the task."""
+        progress = dataclasses.replace(progress, work=self._work)
         for listener in list(_listeners):
             listener(self._stage, progress)
         finished = progress.done >= progress.total

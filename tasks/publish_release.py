@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prefect import task
 
 from edgewright.pipeline.artifact_store import Artifact
@@ -33,13 +35,12 @@ def publish_target(
     tracking: Tracking,
     built: TargetBuild,
     decision: Decision,
-    packed: PackResult,
-    packed_reference: PackResult,
+    packed: Mapping[str, PackResult],
     champion: ModelVersion | None,
 ) -> Published:
     """Logs the runs, registers the version, moves the aliases; the champion's alias last."""
     reporter = Reporter("publish", built.target_name)
     reporter(Progress(built.target_name, 0, 1, "logging runs"))
-    published = publish(workspace.store, tracking, built, decision, packed, packed_reference, champion)
+    published = publish(workspace.store, tracking, built, decision, packed, champion)
     reporter(Progress(built.target_name, 1, 1, "done"))
     return published

@@ -49,10 +49,13 @@ def read_recipe(path: Path, targets_file: Path, seed: int | None = None) -> Reci
 
 def build(console: Console, recipe: Recipe, targets_file: Path) -> BuildSummary:
     """Runs the release flow in this process while the console shows how far it is."""
-    settle_prefect(open_workspace())
+    server = settle_prefect(open_workspace())
     with console.status(" starting Prefect and the registry"):
         from flows.release_model import release_model
         from tasks.progress import listening
+
+        if server is not None:
+            server.wait()
 
     with StageBoard(console) as board, listening(board):
         return release_model(recipe, str(targets_file))

@@ -107,7 +107,8 @@ def show_summary(console: Console, summary: BuildSummary, seconds: float) -> Non
             )
             say(console, "             On the device: edgewright-agent bench DIR --report out.json")
             say(console, "             Then here:     edgewright record-bench out.json")
-    say(console, f" build       ✓ {summary.build} of {summary.model} in {seconds:.0f} s")
+    mark = "✓" if summary.exit_code == 0 else "✗"
+    say(console, f" build       {mark} {summary.build} of {summary.model} in {seconds:.0f} s")
 
 
 def say(console: Console, text: str) -> None:

@@ -35,6 +35,7 @@ _COMMANDS = {
     "promote": ("releases", "make a version the champion, by hand"),
     "rollback": ("releases", "go back to the champion before"),
     "pin": ("releases", "pin the baseline that every later release is compared with"),
+    "bench": ("bench", "what the variants gain and what a build costs, measured side by side on this machine"),
     "record-bench": ("record_bench", "add a device's bench report to its release and judge again"),
 }
 
@@ -51,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     parsers = {name: commands.add_parser(name, help=text, description=text) for name, (_, text) in _COMMANDS.items()}
     for name in ("validate", "build"):
         parsers[name].add_argument("recipe", type=Path, help="recipe file, e.g. deployments/recipes/digits.yaml")
-    for name in ("validate", "build", "demo"):
+    for name in ("validate", "build", "demo", "bench"):
         parsers[name].add_argument(
             "--targets", type=Path, default=Path("deployments/targets.yaml"), help="targets file (default: %(default)s)"
         )
@@ -59,6 +60,8 @@ def build_parser() -> argparse.ArgumentParser:
     parsers["build"].add_argument(
         "--seed", type=int, help="another seed than the recipe's: a challenge to the champion"
     )
+    parsers["bench"].add_argument("recipes", type=Path, nargs="+", metavar="RECIPE", help="recipe files")
+    parsers["bench"].add_argument("--json", type=Path, default=Path("bench.json"), help="result (default: %(default)s)")
     parsers["compare"].add_argument("model", help="model name, e.g. digits")
     parsers["compare"].add_argument("--build", metavar="ID", help="a build's identity (default: the newest)")
     for name in ("promote", "rollback", "pin"):

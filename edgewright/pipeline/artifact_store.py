@@ -7,29 +7,29 @@ against its digest, so a damaged file is noticed and rebuilt instead of shipped.
 
 from __future__ import annotations
 
-import ast
+import contextlib
 import dataclasses
 import hashlib
-import importlib.metadata
-import importlib.util
 import json
+import math
 import os
-import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 
-from edgewright.errors import IntegrityError
+from edgewright.errors import IntegrityError, StageError
+from edgewright.pipeline.code_identity import code_digest, tool_versions
 
 ResultT = TypeVar("ResultT")
 _CHUNK_BYTES = 1024 * 1024
+# A temporary file this old was left by a killed process: writing one takes seconds.
+_STALE_AFTER_S = 86_400
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,9 @@ class ArtifactStore:
             inputs: Settings and input digests, as plain JSON values.
             result_type: A frozen dataclass (of dataclasses, numbers, text, lists, artifacts).
             compute: Makes the result.
+
+        Raises:
+            StageError: An input is not a plain JSON value.
         """
         key = stage_key(stage, inputs)
         record = self.root / "stages" / stage.name / f"{key}.json"
@@ -145,16 +148,19 @@ class ArtifactStore:
             known = self._recall(record, adapter)
             if known is not None:
                 return known
+            self._clear_scratch()
             started = time.monotonic()
             value = compute()
             compute_s = time.monotonic() - started
             content = {
                 "stage": stage.name,
+                "key": key,
                 "inputs": inputs,
                 "compute_s": compute_s,
                 "result": adapter.dump_python(value, mode="json"),
             }
-            _write_durably(record, json.dumps(content, indent=1).encode(), self.root / "tmp")
+            sealed = {"sha256": _digest(content), "content": content}
+            _write_durably(record, json.dumps(sealed, indent=1).encode(), self.root / "tmp")
             return Outcome(value, unchanged=False, compute_s=compute_s)
 
     def _recall(self, record: Path, adapter: TypeAdapter[ResultT]) -> Outcome[ResultT] | None:
@@ -162,14 +168,24 @@ class ArtifactStore:
         if not record.is_file():
             return None
         try:
-            content = json.loads(record.read_bytes())
+            sealed = json.loads(record.read_bytes())
+            content = sealed["content"]
+            if sealed["sha256"] != _digest(content) or content["key"] != record.stem:
+                return None
             value = adapter.validate_python(content["result"])
             for artifact in artifacts_in(value):
                 self.path(artifact)
-        except (ValueError, KeyError, TypeError, ValidationError, IntegrityError):
+            return Outcome(value, unchanged=True, compute_s=content["compute_s"])
+        except (ValueError, KeyError, TypeError, RecursionError, ValidationError, IntegrityError):
             # A damaged record or artifact is as good as none: the stage runs again and overwrites it.
             return None
-        return Outcome(value, unchanged=True, compute_s=float(content["compute_s"]))
+
+    def _clear_scratch(self) -> None:
+        """Removes temporary files that a killed process left."""
+        for path in (self.root / "tmp").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # its writer renamed it, or another process was faster
+                if time.time() - path.stat().st_mtime > _STALE_AFTER_S:
+                    path.unlink()
 
 
 def artifacts_in(value: object) -> Iterator[Artifact]:
@@ -188,62 +204,43 @@ def artifacts_in(value: object) -> Iterator[Artifact]:
 
 
 def stage_key(stage: Stage, inputs: Mapping[str, Any]) -> str:
-    """The key under which a stage's result is remembered: sha256 in hexadecimal."""
+    """The key under which a stage's result is remembered: sha256 in hexadecimal.
+
+    Raises:
+        StageError: An input is not a plain JSON value.
+    """
+    _refuse_other_than_json(stage.name, "inputs", inputs)
     parts = {
         "stage": stage.name,
         "inputs": inputs,
         "code": code_digest(stage.module),
         "tools": tool_versions(stage.tools),
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return _digest(parts)
 
 
-def tool_versions(tools: Sequence[str]) -> dict[str, str]:
-    """Installed versions of distributions, by name."""
-    return {tool: _version(tool) for tool in sorted(tools)}
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-@cache
-def _version(tool: str) -> str:
-    return importlib.metadata.version(tool)
-
-
-@cache
-def code_digest(module: str) -> str:
-    """sha256 over the sources of a module and of every edgewright module that it imports, directly or not."""
-    sources: dict[str, bytes] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name in sources:
-            continue
-        spec = importlib.util.find_spec(name)
-        if spec is None or not spec.origin:
-            continue
-        sources[name] = Path(spec.origin).read_bytes()
-        waiting += _imported(sources[name])
-    digest = hashlib.sha256()
-    for name in sorted(sources):
-        digest.update(name.encode() + b"\0" + hashlib.sha256(sources[name]).digest())
-    return digest.hexdigest()
-
-
-def _imported(source: bytes) -> list[str]:
-    found = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return [name for name in found if name.startswith("edgewright.") and _is_module(name)]
-
-
-@cache
-def _is_module(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
+def _refuse_other_than_json(stage: str, place: str, value: object) -> None:
+    """Other values have no settled text: a path would be remembered although the file behind it changed."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise StageError(
+                    f"stage {stage}: key {key!r} of {place} is not text, so no settled input. Use text keys."
+                )
+            _refuse_other_than_json(stage, f"{place}.{key}", item)
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            _refuse_other_than_json(stage, f"{place}[{index}]", item)
+    elif value is not None and not isinstance(value, (str, int, float)):
+        raise StageError(
+            f"stage {stage}: {place} is a {type(value).__name__}, not a plain JSON value. Give a file's digest, not its path."
+        )
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise StageError(f"stage {stage}: {place} is {value}, which JSON cannot say. Give a finite number.")
 
 
 def _sha256_of(path: Path) -> str:
@@ -272,13 +269,3 @@ def _write_durably(place: Path, content: bytes, scratch: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def clear_scratch(store: ArtifactStore, older_than_s: float = 86_400) -> int:
-    """Removes temporary files that a killed process left; returns how many."""
-    removed = 0
-    for path in (store.root / "tmp").iterdir():
-        if time.time() - path.stat().st_mtime > older_than_s:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-            removed += 1
-    return removed

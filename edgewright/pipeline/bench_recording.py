@@ -25,6 +25,7 @@ from edgewright.pipeline.publishing import (
     CONTEXT,
     JUDGED_BY,
     REFERENCE_PREDICTIONS,
+    REPORT,
     VERDICT,
     ChampionMovedError,
     settle,
@@ -183,6 +184,6 @@ def _store(
         artifacts={
             VERDICT: folder / VERDICT,
             "verdict.md": folder / "verdict.md",
-            "bench_report.json": report,
+            REPORT: report,
         },
     )

@@ -39,7 +39,9 @@ def explain(model: type[BaseModel], entry: Mapping[str, Any], prefix: str = "") 
     """
     location, kind = entry["loc"], entry["type"]
     if kind == "invalid_key":
-        return Problem(dotted(location[:-1], prefix), f"key {location[-1]} is not text. Quote it, or remove it.")
+        return Problem(
+            dotted(location[:-1], prefix), f"key {_shown(location[-1])} is not text. Quote it, or remove it."
+        )
     key = dotted(location, prefix)
     if kind == "extra_forbidden":
         return Problem(key, f"is not a known key. {did_you_mean(str(location[-1]), _siblings(model, location))}")
@@ -49,16 +51,24 @@ def explain(model: type[BaseModel], entry: Mapping[str, Any], prefix: str = "") 
     meaning = f" ({field.description})" if field and field.description else ""
     if kind == "missing":
         return Problem(key, f"is missing{meaning}. Add it.")
-    value = show_value(entry["input"])
-    return Problem(key, f"{value} {_rule(kind, entry.get('ctx', {}), field, entry['msg'])}{meaning}.")
+    rule = _rule(kind, entry.get("ctx", {}), field, entry["msg"])
+    if entry["input"] is None and rule.startswith("is not "):
+        return Problem(key, f"is empty, where {rule.removeprefix('is not ')} is needed{meaning}. Fill it in.")
+    return Problem(key, f"{show_value(entry['input'])} {rule}{meaning}.")
 
 
 def dotted(location: Sequence[int | str], prefix: str = "") -> str:
     """Writes a location as people do: ``variants[2].prune.sparsity``."""
     key = prefix
     for part in location:
-        key += f"[{part}]" if isinstance(part, int) else (f".{part}" if key else str(part))
+        key += f"[{part}]" if isinstance(part, int) else (f".{_shown(part)}" if key else _shown(part))
     return key or "(file)"
+
+
+def _shown(key: int | str) -> str:
+    """A key from the file as it may stand in a message: one line, nothing that moves a terminal's cursor, never long."""
+    text = str(key) if str(key).isprintable() and key != "" else json.dumps(key)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
 
 
 def show_value(value: object) -> str:
@@ -67,7 +77,7 @@ def show_value(value: object) -> str:
         return "nothing"
     if isinstance(value, str):
         shown = value if len(value) <= _SHOWN_CHARACTERS else value[:_SHOWN_CHARACTERS] + "…"
-        return json.dumps(shown, ensure_ascii=False)
+        return json.dumps(shown, ensure_ascii=not shown.isprintable())
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (int, float, datetime.date)):

@@ -6,6 +6,8 @@ tensor. Both are refused here, by the name of the node that makes the tensor.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -106,33 +108,41 @@ def calibrate(model: onnx.ModelProto, calibration: CalibrationSet, method: Metho
     Raises:
         CalibrationError: A range is not finite or has no width; the message names the node.
     """
+    # Our own extremes: the library's calibrators overlook a single NaN, or fail on it without a name.
+    extremes = _observed_extremes(model, calibration)
+    _audit(model, extremes)
+    if method == "minmax":
+        return Ranges(method, extremes)
+    low_high = _percentiles(model, calibration, percentile)
+    for tensor, (low, high) in low_high.items():
+        if not low < high:
+            raise CalibrationError(
+                f"the range of {_place(model, tensor)} at {percentile:g} % is [{low:g}, {high:g}]: it has no width, though "
+                "the tensor has values outside it. Raise quantize.percentile, or calibrate by minmax alone."
+            )
+    return Ranges(method, low_high)
+
+
+def _percentiles(
+    model: onnx.ModelProto, calibration: CalibrationSet, percentile: float
+) -> dict[str, tuple[float, float]]:
     from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 
-    options: dict[str, Any] = {}
-    if method == "percentile":
-        options = {"percentile": percentile, "num_bins": _HISTOGRAM_BINS}
-    with tempfile.TemporaryDirectory() as scratch:
+    input_name = model.graph.input[0].name
+    # The library tells its progress on stdout.
+    with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
         path = Path(scratch) / "float.onnx"
         onnx.save(model, path)
         calibrator = create_calibrator(
             path,
             augmented_model_path=str(Path(scratch) / "augmented.onnx"),
-            calibrate_method=CalibrationMethod.MinMax if method == "minmax" else CalibrationMethod.Percentile,
-            extra_options=options,
+            calibrate_method=CalibrationMethod.Percentile,
+            extra_options={"percentile": percentile, "num_bins": _HISTOGRAM_BINS},
         )
-        input_name = model.graph.input[0].name
-        try:
-            for start in range(0, len(calibration.inputs), _BATCH_SAMPLES):
-                batch = calibration.inputs[start : start + _BATCH_SAMPLES]
-                calibrator.collect_data(_OneBatch({input_name: batch}))
-            computed = calibrator.compute_data()
-        except ValueError as error:
-            # The histogram of a tensor with a non-finite value cannot be made at all.
-            _audit(model, _observed_extremes(model, calibration))
-            raise CalibrationError(f"ranges cannot be estimated by {method}: {error}") from error
-    low_high = {name: _limits(data.range_value) for name, data in computed.items()}
-    _audit(model, low_high)
-    return Ranges(method, low_high)
+        for start in range(0, len(calibration.inputs), _BATCH_SAMPLES):
+            calibrator.collect_data(_OneBatch({input_name: calibration.inputs[start : start + _BATCH_SAMPLES]}))
+        computed = calibrator.compute_data()
+    return {name: _limits(data.range_value) for name, data in computed.items()}
 
 
 class _OneBatch:
@@ -150,40 +160,44 @@ def _limits(value: tuple[Any, Any]) -> tuple[float, float]:
 
 
 def _observed_extremes(model: onnx.ModelProto, calibration: CalibrationSet) -> dict[str, tuple[float, float]]:
-    """Lowest and highest value of every float tensor, non-finite ones included."""
+    """Lowest and highest value of the input and of every float tensor that a node makes; NaN where one was seen."""
     import onnxruntime
 
     augmented = onnx.ModelProto()
     augmented.CopyFrom(model)
     known = {value.name for value in augmented.graph.output}
-    made = [name for node in augmented.graph.node for name in node.output if name not in known]
+    made = [name for node in augmented.graph.node for name in node.output if name and name not in known]
     augmented.graph.output.extend(onnx.ValueInfoProto(name=name) for name in made)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(augmented.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
+    input_name, names = session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
     extremes: dict[str, tuple[float, float]] = {}
     for start in range(0, len(calibration.inputs), _BATCH_SAMPLES):
         batch = calibration.inputs[start : start + _BATCH_SAMPLES]
-        for name, value in zip(names, session.run(names, {session.get_inputs()[0].name: batch}), strict=True):
+        values = {input_name: batch, **dict(zip(names, session.run(names, {input_name: batch}), strict=True))}
+        for name, value in values.items():
             if value.dtype == np.float32:
                 low, high = extremes.get(name, (np.inf, -np.inf))
                 extremes[name] = (float(np.minimum(low, value.min())), float(np.maximum(high, value.max())))
     return extremes
 
 
-def _audit(model: onnx.ModelProto, low_high: dict[str, tuple[float, float]]) -> None:
-    makers = {name: node for node in model.graph.node for name in node.output}
-    for tensor, (low, high) in low_high.items():
-        node = makers.get(tensor)
-        place = f"node {node.name!r} ({node.op_type})" if node else f"input {tensor!r}"
+def _audit(model: onnx.ModelProto, extremes: dict[str, tuple[float, float]]) -> None:
+    for tensor, (low, high) in extremes.items():
         if not (np.isfinite(low) and np.isfinite(high)):
             raise CalibrationError(
-                f"the range of {place} is [{low}, {high}]: a range must be finite, or INT8 gives a dead model. "
-                "Look for padding with -inf, division by zero, or non-finite samples."
+                f"the range of {_place(model, tensor)} is [{low:g}, {high:g}]: a range must be finite, or INT8 gives a dead "
+                "model. Look for padding with -inf, division by zero, or non-finite samples."
             )
-        if high <= low:
+        if not low < high:
             raise CalibrationError(
-                f"the range of {place} is [{low}, {high}]: it has no width, the tensor is dead on all calibration samples. "
-                "Train again, prune less, or look at the calibration samples."
+                f"the range of {_place(model, tensor)} is [{low:g}, {high:g}]: it has no width, the tensor is dead on all "
+                "calibration samples. Train again, prune less, or look at the calibration samples."
             )
+
+
+def _place(model: onnx.ModelProto, tensor: str) -> str:
+    maker = next((node for node in model.graph.node if tensor in node.output), None)
+    return f"node {maker.name or tensor!r} ({maker.op_type})" if maker else f"input {tensor!r}"

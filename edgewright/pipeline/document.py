@@ -103,7 +103,7 @@ def _load(text: str) -> object:
         where = f"line {error.problem_mark.line + 1}" if error.problem_mark else "(file)"
         reason = str(error.problem or error.context)[:_MESSAGE_CHARACTERS]
         raise _Refused(f"is not valid YAML: {reason}.{_remedy(error, reason)}", where) from error
-    except (YAMLError, ValueError, OverflowError, TypeError, AttributeError, AssertionError) as error:
+    except (YAMLError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, AssertionError) as error:
         # The reader's own slips on odd input are the document's fault all the same.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:_MESSAGE_CHARACTERS]
         raise _Refused(f"is not valid YAML: {reason}.") from error

@@ -31,6 +31,8 @@ from edgewright.pipeline.progress import Progress, ProgressListener, ignore_prog
 ResultT = TypeVar("ResultT")
 
 _LOG_TAIL_BYTES = 2000
+# How often to look whether a silent process still lives: one of its own children may hold its end of the pipe open.
+_POLL_S = 0.5
 # PyTorch says this in a RuntimeError when the allocator is refused memory.
 _ALLOCATION_FAILURES = ("can't allocate memory", "bad_alloc", "bad allocation", "Failed to allocate memory")
 
@@ -106,13 +108,18 @@ def _listen(
     ends = time.monotonic() + deadline_s
     while True:
         remaining = ends - time.monotonic()
-        if remaining <= 0 or not answers.poll(remaining):
+        if remaining <= 0:
             raise DeadlineError(
                 f"{work} ran longer than {deadline_s:g} s and was ended. Raise its deadline, or do less."
             )
+        ended = process.poll() is not None
         try:
+            if not answers.poll(0 if ended else min(_POLL_S, remaining)):
+                if ended:
+                    raise EOFError
+                continue
             kind, payload = pickle.loads(answers.recv_bytes())
-        except EOFError:
+        except (EOFError, ConnectionError):
             code = process.wait()
             raise CrashError(f"{work}: its process {_death(code)} without an answer.{_tail(log)}") from None
         if kind == "progress":
@@ -120,7 +127,7 @@ def _listen(
         elif kind == "result":
             return payload
         elif kind == "error":
-            raise payload
+            raise _revived(*payload)
         elif kind == "memory":
             raise MemoryBoundError(
                 f"{work} asked for more memory than its bound: {payload}. Raise the bound, or do less."
@@ -129,9 +136,18 @@ def _listen(
             raise StageError(f"{work} failed: {payload}")
 
 
+def _revived(kind: type[EdgewrightError], args: tuple[object, ...], attributes: dict[str, object]) -> EdgewrightError:
+    """The error that was raised in the child. Its constructor is not asked: it may want other arguments than a message."""
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
+
+
 def _death(code: int) -> str:
     if code < 0:
-        name = signal.Signals(-code).name
+        known = {member.value: member.name for member in signal.Signals}
+        name = known.get(-code, f"signal {-code}")
         hint = " (the system kills a process that eats all memory)" if -code == signal.SIGKILL else ""
         return f"was ended by {name}{hint}"
     return f"exited with {code}"
@@ -172,7 +188,7 @@ def _child(job_fd: int, answer_fd: int) -> None:
             function = getattr(function, part)
         send("result", function(*args, on_progress=report))  # type: ignore[operator]
     except EdgewrightError as error:
-        send("error", error)
+        send("error", (type(error), error.args, error.__dict__))
     except MemoryError as error:
         send("memory", str(error) or "an allocation was refused")
     except Exception as error:
@@ -184,10 +200,10 @@ def _child(job_fd: int, answer_fd: int) -> None:
 
 
 def _end_with_parent(jobs: Connection) -> None:
-    """Ends this process when the parent's end of the pipe closes: nobody waits for the answer any more."""
+    """Ends this process, and those that it started, when the parent's end of the pipe closes: nobody waits any more."""
     with contextlib.suppress(EOFError, OSError):
         jobs.recv_bytes()
-    os._exit(1)
+    os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgewright.bench_report import BenchReport
 from edgewright.measurement import Measurement
 from edgewright.pipeline.artifact_store import Artifact, ArtifactStore
 from edgewright.pipeline.evidence import Budgets, Evidence, GateLimits, Measured, NoneYet, Unavailable
@@ -20,7 +21,7 @@ from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.recipe import GateSettings, Recipe, Variant
 from edgewright.pipeline.selection import Contender, rank
 from edgewright.pipeline.stages import measure
-from edgewright.pipeline.stages.compress import CompressResult
+from edgewright.pipeline.stages.compress import CompressResult, Cost
 from edgewright.pipeline.stages.evaluate import EvaluationResult, load_predictions
 from edgewright.pipeline.stages.measure import MeasureResult
 from edgewright.pipeline.stages.quantize import QuantizeResult
@@ -64,24 +65,43 @@ class Decision:
     tested: tuple[Verdict, ...]
 
 
-def build_identity(recipe: Recipe, targets: Mapping[str, Target], models: Mapping[str, Mapping[str, str]]) -> str:
-    """The identity of a build: 12 hexadecimal digits over its recipe, its targets and the models that came out.
+def build_identity(
+    recipe: Recipe,
+    targets: Mapping[str, Target],
+    built: Mapping[str, Mapping[str, BuiltVariant]],
+    measured: Mapping[str, MeasureResult | None],
+) -> str:
+    """The identity of a build: 12 hexadecimal digits over its recipe, its targets and all that came out.
+
+    Figures count as much as models: the runs of a build are logged once, so what was measured anew (on another machine,
+    with another version of the engine) is another build, or its runs would show figures that its verdict never saw.
 
     Args:
         recipe: What was built.
         targets: The targets it was built for.
-        models: By target and variant, the model file's sha256.
+        built: By target and name, the variants.
+        measured: By target, its latency measurements; None where there are none.
     """
     content = {
         "recipe": recipe.model_dump(mode="json"),
         "targets": {name: targets[name].model_dump(mode="json") for name in recipe.targets},
-        "models": {name: dict(variants) for name, variants in models.items()},
+        "variants": {
+            name: {variant: [each.model.sha256, each.evaluation.test.sha256] for variant, each in variants.items()}
+            for name, variants in built.items()
+        },
+        "measured": {
+            name: {variant: each.to_json() for variant, each in result.measurements.items()}
+            for name, result in measured.items()
+            if result is not None
+        },
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]
 
 
-def metrics_of(built: BuiltVariant, reference: BuiltVariant, measured: MeasureResult | None) -> dict[str, float]:
-    """The figures of one variant on one target; what was not measured is absent."""
+def metrics_of(
+    built: BuiltVariant, reference: BuiltVariant, measured: MeasureResult | None, report: BenchReport | None = None
+) -> dict[str, float]:
+    """The figures of one variant on one target; what was measured neither here nor on a device is absent."""
     evaluation = built.evaluation
     metrics = {
         "accuracy_pct": evaluation.accuracy_pct,
@@ -90,15 +110,27 @@ def metrics_of(built: BuiltVariant, reference: BuiltVariant, measured: MeasureRe
         "size_kib": evaluation.size_bytes / 1024,
         "compressed_size_kib": evaluation.compressed_size_bytes / 1024,
         "sparsity_pct": built.compress.sparsity_pct,
-        "parameters": float(built.compress.after.parameters),
-        "macs": float(built.compress.after.macs),
+        **_costs("", built.compress.after),
+        **_costs("_before", built.compress.before),
         "export_parity": built.compress.parity,
         **{f"recall_pct_{name}": recall for name, recall in evaluation.recall_pct.items()},
     }
     if measured is not None:
         own, base = measured.measurements[built.variant.name], measured.measurements[reference.variant.name]
         metrics |= latency_metrics(own, base)
+    elif report is not None:
+        metrics |= latency_metrics(report.measurement, report.reference)
     return metrics
+
+
+def _costs(suffix: str, cost: Cost) -> dict[str, float]:
+    """What a float model costs, before or after pruning; sizes are those of its float32 weights."""
+    return {
+        f"parameters{suffix}": float(cost.parameters),
+        f"macs{suffix}": float(cost.macs),
+        f"weights_kib{suffix}": cost.size_bytes / 1024,
+        f"compressed_weights_kib{suffix}": cost.compressed_size_bytes / 1024,
+    }
 
 
 def latency_metrics(own: Measurement, reference: Measurement | None) -> dict[str, float]:
@@ -143,6 +175,7 @@ def decide(
     target: Target,
     variants: Mapping[str, BuiltVariant],
     measured: MeasureResult | None,
+    reports: Mapping[str, BenchReport],
     champion: Incumbent,
     baseline: Incumbent,
 ) -> Decision:
@@ -155,6 +188,7 @@ def decide(
         target: The target.
         variants: What was built for it, the reference among them.
         measured: Latency measurements; None where the target is not this machine.
+        reports: What devices measured of this build's variants, by variant; counts where ``measured`` is None.
         champion: The champion's answers on the same test samples.
         baseline: The pinned baseline's.
     """
@@ -173,7 +207,9 @@ def decide(
             reference=reference_predictions,
             champion=champion,
             baseline=baseline,
-            measured=_measured(variants[name], reference, measured, target, limits.confidence_of_each),
+            measured=_measured(
+                variants[name], reference, measured, reports.get(name), target, limits.confidence_of_each
+            ),
         )
         tested.append(
             judge(
@@ -205,6 +241,7 @@ def _measured(
     built: BuiltVariant,
     reference: BuiltVariant,
     measured: MeasureResult | None,
+    report: BenchReport | None,
     target: Target,
     confidence: float,
 ) -> Measured:
@@ -213,6 +250,9 @@ def _measured(
         own = measured.measurements[built.variant.name]
         figures = measure.figures(own, measured.measurements[reference.variant.name], confidence)
         providers = own.providers_in_use
+    elif report is not None:
+        figures = measure.figures(report.measurement, report.reference, confidence)
+        providers = report.measurement.providers_in_use
     return Measured(
         size_kib=built.evaluation.size_bytes / 1024,
         reference_size_kib=reference.evaluation.size_bytes / 1024,
@@ -227,7 +267,8 @@ def _measured(
 
 def settings_of(recipe: Recipe, built: BuiltVariant, target: Target) -> dict[str, Any]:
     """What was set for one variant on one target, as flat parameters for tracking."""
-    flat = {
+    flat: dict[str, Any] = {
+        "variant": built.variant.name,
         "architecture": recipe.architecture.name,
         "widths": "/".join(str(width) for width in recipe.architecture.widths),
         "seed": recipe.seed,

@@ -10,9 +10,10 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgewright.bench_report import BenchReport, parse_report
 from edgewright.pipeline.artifact_store import ArtifactStore
 from edgewright.pipeline.incumbents import BUNDLE, PREDICTIONS
 from edgewright.pipeline.judging import BuiltVariant, Decision, metrics_of, settings_of
@@ -27,12 +28,14 @@ from edgewright.pipeline.tracking import (
     ModelVersion,
     RunRecord,
     Tracking,
+    download,
     log_run,
     promote,
     register,
     set_candidate,
     set_verdict,
     update_run,
+    versions,
 )
 from edgewright.pipeline.verdict import Verdict
 
@@ -40,7 +43,8 @@ REFERENCE = "reference"
 REFERENCE_PREDICTIONS = "reference_predictions.npz"
 VERDICT = "verdict.json"
 CONTEXT = "context.json"
-# Who judged last: a build must not take back what a device's report has settled.
+REPORT = "bench_report.json"
+# Whether a device's report lies beside the release: a build that judges it again must look at that, too.
 JUDGED_BY = "edgewright.judged_by"
 BY_BUILD, BY_REPORT = "build", "bench-report"
 
@@ -58,6 +62,7 @@ class TargetBuild:
         target: The target.
         variants: Built variants by name.
         measured: Latency; None where the target is not this machine.
+        reports: What devices measured of it since, by variant.
     """
 
     recipe: Recipe
@@ -68,10 +73,12 @@ class TargetBuild:
     target: Target
     variants: Mapping[str, BuiltVariant]
     measured: MeasureResult | None
+    reports: Mapping[str, BenchReport] = field(default_factory=dict)
 
     def metrics(self, variant: str) -> dict[str, float]:
         """The figures of one variant."""
-        return metrics_of(self.variants[variant], self.variants[self.recipe.reference.name], self.measured)
+        reference = self.variants[self.recipe.reference.name]
+        return metrics_of(self.variants[variant], reference, self.measured, self.reports.get(variant))
 
 
 @dataclass(frozen=True)
@@ -93,13 +100,28 @@ class Published:
     note: str
 
 
+def device_reports(tracking: Tracking, model: str, target: str, build: str) -> dict[str, BenchReport]:
+    """What devices have measured of a build's variants for one target, by variant.
+
+    Raises:
+        RegistryError: The registry cannot be reached, or a report that it promises is not there.
+        BundleError: A report is damaged.
+    """
+    reports = {}
+    for version in versions(tracking, model, target):
+        if version.build == build and version.tags.get(JUDGED_BY) == BY_REPORT:
+            with tempfile.TemporaryDirectory() as scratch:
+                path = download(tracking, version, REPORT, Path(scratch))
+                reports[version.variant] = parse_report(path.read_bytes(), f"{version.name}: {REPORT}")
+    return reports
+
+
 def publish(
     store: ArtifactStore,
     tracking: Tracking,
     built: TargetBuild,
     decision: Decision,
-    packed: PackResult,
-    packed_reference: PackResult,
+    packed: Mapping[str, PackResult],
     champion: ModelVersion | None,
 ) -> Published:
     """Logs, registers and, when the verdict is ``pass``, promotes.
@@ -109,15 +131,15 @@ def publish(
         tracking: The registry.
         built: What was built.
         decision: What the gate said.
-        packed: The chosen variant's bundle.
-        packed_reference: The reference's bundle.
+        packed: Bundles by variant: of all that were put to the gate, and of the reference.
         champion: The champion that the verdict compared with.
 
     Raises:
-        ChampionMovedError: Another champion took office since the verdict: judge again, then publish again.
+        ChampionMovedError: Another champion took office, or a device's report arrived, since the verdict: judge again,
+            then publish again.
         RegistryError: The registry refused or cannot be reached.
     """
-    run_ids = _log_runs(store, tracking, built, decision, packed, packed_reference)
+    run_ids = _log_runs(store, tracking, built, decision, packed)
     model, target, verdict = built.recipe.model, built.target_name, decision.verdict
     version = register(
         tracking,
@@ -125,27 +147,25 @@ def publish(
         target,
         run_id=run_ids[decision.chosen],
         build=built.build,
-        bundle_sha256=packed.sha256,
+        bundle_sha256=packed[decision.chosen].sha256,
         verdict=verdict.outcome,
         variant=decision.chosen,
-        reference_bundle_sha256=packed_reference.sha256,
+        reference_bundle_sha256=packed[built.recipe.reference.name].sha256,
         description=_describe(built, decision),
         tags={JUDGED_BY: BY_BUILD, "edgewright.data_sha256": built.snapshot.sha256},
     )
-    settled = version.tags.get(JUDGED_BY) == BY_REPORT and built.measured is None
-    if version.verdict != verdict.outcome and not settled and not version.is_champion:
+    if version.tags.get(JUDGED_BY) == BY_REPORT and built.measured is None and decision.chosen not in built.reports:
+        raise ChampionMovedError(
+            f"{version.name} version {version.version}: a device's report arrived since the verdict: judge again"
+        )
+    if version.verdict != verdict.outcome and not version.is_champion:
         version = set_verdict(
             tracking, model, target, version.version, verdict.outcome, reason="judged again by a build"
         )
-        _log_verdict(tracking, run_ids[decision.chosen], verdict)
-    in_office, note = settle(
-        tracking,
-        version,
-        version.verdict if settled else verdict.outcome,
-        champion,
-        f"build {built.build} passed the gate",
-    )
-    return Published(version.version, packed.sha256, run_ids, in_office, note)
+        for each in decision.tested:
+            _log_verdict(tracking, run_ids[each.variant], each)
+    in_office, note = settle(tracking, version, verdict.outcome, champion, f"build {built.build} passed the gate")
+    return Published(version.version, version.bundle_sha256, run_ids, in_office, note)
 
 
 def settle(
@@ -159,10 +179,11 @@ def settle(
     model, target, number = version.model, version.target, version.version
     name, current = f"{model}.{target}", champion.version if champion else None
     keeps = f"{name} keeps version {current}" if current else f"{name} has no champion yet"
+    if version.is_champion:
+        doubt = "" if outcome == "pass" else ", but judged again it does not pass: consider `edgewright rollback`"
+        return number, f"{name} version {number} is champion already{doubt}"
     if outcome == "fail":
         return current, f"{keeps}; version {number} was refused"
-    if version.is_champion:
-        return number, f"{name} version {number} is champion already"
     if version.withdrawn:
         return current, f"{keeps}; version {number} was rolled back before ({version.withdrawn}): promote it by hand"
     if outcome == "not_measurable":
@@ -200,8 +221,7 @@ def _log_runs(
     tracking: Tracking,
     built: TargetBuild,
     decision: Decision,
-    packed: PackResult,
-    packed_reference: PackResult,
+    packed: Mapping[str, PackResult],
 ) -> dict[str, str]:
     commit = git_commit(Path(__file__).parent)
     verdicts = {verdict.variant: verdict for verdict in decision.tested}
@@ -221,11 +241,11 @@ def _log_runs(
             if name in verdicts:
                 artifacts[VERDICT] = _write(folder / VERDICT, verdicts[name].to_json())
                 artifacts["verdict.md"] = _write(folder / "verdict.md", verdicts[name].to_markdown())
-            if name == decision.chosen:
-                artifacts[BUNDLE] = unpack(store, packed, folder / BUNDLE)
-                artifacts[REFERENCE] = unpack(store, packed_reference, folder / REFERENCE)
-                reference = built.variants[built.recipe.reference.name]
-                artifacts[REFERENCE_PREDICTIONS] = store.path(reference.evaluation.test)
+                # Whatever was put to the gate may be chosen, if not today then judged against the next champion.
+                reference = built.recipe.reference.name
+                artifacts[BUNDLE] = unpack(store, packed[name], folder / BUNDLE)
+                artifacts[REFERENCE] = unpack(store, packed[reference], folder / REFERENCE)
+                artifacts[REFERENCE_PREDICTIONS] = store.path(built.variants[reference].evaluation.test)
             verdict = verdicts[name].outcome if name in verdicts else "not put to the gate"
             record = RunRecord(
                 model=built.recipe.model,
@@ -327,4 +347,4 @@ def _write(path: Path, text: str) -> Path:
     return path
 
 
-__all__ = ["ChampionMovedError", "Published", "TargetBuild", "publish", "settle"]
+__all__ = ["ChampionMovedError", "Published", "TargetBuild", "device_reports", "publish", "settle"]

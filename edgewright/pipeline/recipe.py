@@ -25,6 +25,8 @@ SectionT = TypeVar("SectionT", bound=BaseModel)
 VARIANT_NAME_LENGTH = 10
 # Below this many samples the range of an activation is a matter of luck.
 MIN_CALIBRATION_SAMPLES = 64
+# Samples outside the test split, by source.
+_POOL_SAMPLES = {"shipped": 19_000, "full": 60_000}
 
 
 class DataSettings(Strict):
@@ -123,7 +125,7 @@ class Variant(Strict):
     name: str = Field(
         pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$",
         max_length=VARIANT_NAME_LENGTH,
-        description="charts in the tracking UI cut longer names",
+        description="short name; charts in the tracking UI cut longer ones",
     )
     prune: PruneSettings | None = Field(None, description="structured pruning before export")
     quantize: QuantizeSettings | None = Field(None, description="INT8 after export")
@@ -197,8 +199,13 @@ class Recipe(Strict):
         return max((variant.prune.fine_tune_epochs for variant in self.variants if variant.prune), default=0)
 
 
-def load_recipe(path: Path, targets: Mapping[str, Target], targets_file: str) -> Recipe:
+def load_recipe(path: Path, targets: Mapping[str, Target] | None, targets_file: str) -> Recipe:
     """Reads and checks a recipe against the targets it names.
+
+    Args:
+        path: The recipe.
+        targets: The known targets; None where they cannot be read, and only the recipe by itself is checked.
+        targets_file: Where they stand, for messages.
 
     Raises:
         RecipeError: The file breaks rules; all problems at once.
@@ -256,7 +263,7 @@ def _check_source(data: DataSettings) -> list[Problem]:
         digits.source_sha256(data.source, Path(data.package_folder) if data.package_folder else None)
     except DataError as error:
         return [Problem("data.source", f"{error}")]
-    pool = digits.TRAINING_SAMPLES[data.source]
+    pool = _POOL_SAMPLES[data.source]
     if data.limit_per_class is not None:
         pool = min(pool, data.limit_per_class * len(digits.LABELS_NAMES))
     return check_calibration_split(data, pool)

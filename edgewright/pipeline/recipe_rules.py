@@ -46,8 +46,14 @@ class Sections:
     targets: Mapping[int, str]
 
 
-def check_sections(sections: Sections, targets: Mapping[str, Target], targets_file: str) -> list[Problem]:
-    """Every problem between fields; ``targets_file`` names the file of ``targets`` in messages."""
+def check_sections(sections: Sections, targets: Mapping[str, Target] | None, targets_file: str) -> list[Problem]:
+    """Every problem between fields.
+
+    Args:
+        sections: The recipe.
+        targets: The known targets; None leaves out what depends on them.
+        targets_file: Where they stand, for messages.
+    """
     problems = _check_data(sections.data) if sections.data else []
     for index, variant in sections.variants.items():
         problems += _check_uniqueness(index, variant, sections.variants)
@@ -55,7 +61,8 @@ def check_sections(sections: Sections, targets: Mapping[str, Target], targets_fi
         problems += _check_quantization(index, variant)
     if sections.all_variants:
         problems += _check_reference(sections.variants)
-    problems += _check_targets(sections, targets, targets_file)
+    if targets is not None:
+        problems += _check_targets(sections, targets, targets_file)
     if sections.gate:
         problems += _check_gate(sections.gate, sections.variants if sections.all_variants else None)
     return problems
@@ -66,8 +73,8 @@ def _check_data(data: DataSettings) -> list[Problem]:
     share = data.validation_share + data.calibration_share
     if share >= _MOST_SHARES:
         message = (
-            f"{data.validation_share:g} and calibration_share {data.calibration_share:g} take {share:.0%} of the pool and leave "
-            f"too little to train on. Keep their sum below {_MOST_SHARES:.0%}."
+            f"{data.validation_share:g} and calibration_share {data.calibration_share:g} take {share:.0%} of the pool and "
+            f"leave too little to train on. Keep their sum below {_MOST_SHARES:.0%}."
         )
         problems.append(Problem("data.validation_share", message))
     if data.package_folder and data.source != "full":

@@ -99,17 +99,17 @@ class BuildSummary:
 
     @property
     def exit_code(self) -> int:
-        """0 when every target that can be measured here passed; otherwise what stood in the way.
+        """0 when every target that can be measured here passed, or all did; otherwise what stood in the way.
 
         3: the gate refused one; 1: a variant is missing; 4: only what is not measurable remains.
         """
         outcomes = [target.outcome for target in self.targets]
-        here = [target.outcome for target in self.targets if target.measured_here]
+        here = [target.outcome for target in self.targets if target.measured_here] or outcomes
         if "fail" in outcomes:
             return EXIT_REFUSED
         if self.missing:
             return EXIT_ERROR
-        return EXIT_PASSED if here and set(here) == {"pass"} else EXIT_NOT_MEASURABLE
+        return EXIT_PASSED if set(here) == {"pass"} else EXIT_NOT_MEASURABLE
 
     def to_json(self) -> str:
         """The summary file: figures exactly as tracked."""

@@ -66,18 +66,21 @@ class Target(Strict):
     @field_validator("providers")
     @classmethod
     def _providers_distinct(cls, providers: list[str]) -> list[str]:
-        if len(set(providers)) != len(providers):
-            raise ValueError(f"{providers} names a provider twice. List each once, the preferred first.")
+        twice = [name for index, name in enumerate(providers) if name in providers[:index]]
+        if twice:
+            raise ValueError(f"names a provider twice: {twice[0]}. List each once, the preferred first.")
         unknown = [name for name in providers if not name.endswith("ExecutionProvider")]
         if unknown:
-            raise ValueError(f"{unknown[0]!r} is not a provider's name: it ends in ExecutionProvider.")
+            raise ValueError(
+                f"{show_value(unknown[0])} is not a provider's name: it ends in ExecutionProvider, e.g. CPUExecutionProvider."
+            )
         return providers
 
     @field_validator("pays")
     @classmethod
     def _pays_distinct(cls, pays: list[str]) -> list[str]:
         if len(set(pays)) != len(pays):
-            raise ValueError(f"{pays} names a benefit twice.")
+            raise ValueError(f"names a benefit twice: {pays[0]}. Name it once.")
         return pays
 
 

@@ -7,16 +7,34 @@ classes, and cannot be written to.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
-from typing import Any
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from edgewright.errors import DataError
 
+Kind = Literal["image", "window", "row"]
+
+# Beyond 2**24 a float32 no longer holds every whole number: what is larger is a clock, a counter, a fill value or a wrong
+# unit, and one such sample would stretch an INT8 range until nothing else is left in it.
+LARGEST_VALUE = float(2**24)
+
 _SHOWN_INDICES = 5
-_IMAGE_DTYPES = (np.dtype(np.uint8), np.dtype(np.float32))
+_DTYPES: Mapping[Kind, tuple[np.dtype[Any], ...]] = {
+    "image": (np.dtype(np.uint8), np.dtype(np.float32)),
+    "window": (np.dtype(np.float32),),
+    "row": (np.dtype(np.float32),),
+}
+_DIMENSIONS: Mapping[Kind, tuple[tuple[int, ...], str]] = {
+    "image": ((3, 4), "[N, H, W] or [N, H, W, C]"),
+    "window": ((3,), "[N, T, C]"),
+    "row": ((2,), "[N, F]"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +46,19 @@ class Dataset:
 
     Attributes:
         name: What the data set is called, e.g. ``digits``.
-        images: uint8 or float32 ``[N, H, W]`` or ``[N, H, W, C]``.
+        images: The samples. Images: uint8 or float32 ``[N, H, W]`` or ``[N, H, W, C]``. Windows of sensor channels:
+            float32 ``[N, T, C]``, oldest first. Rows of attributes: float32 ``[N, F]``. Float values lie within
+            ``LARGEST_VALUE``.
         labels: int64 ``[N]``, positions in ``labels_names``.
         labels_names: One distinct name per class.
         fixed_split: bool ``[N]``, True where the publisher put a sample into the test split; None where nobody did.
         groups: One name per sample (a person, a device, a day) whose samples must stay together; None where samples
             stand alone.
         source: Where the data came from, e.g. a file; errors name it.
+        kind: What a sample is; says how to read the axes of ``images``.
+        channel_names: One distinct name per channel of a window or attribute of a row; None where they have none.
+        columns: What else is known of each sample (recording, side, shift …), by column name, one text per sample:
+            what an evaluation can be sliced by. Never seen by a model.
 
     Raises:
         DataError: A wrong shape, dtype, count, label or a NaN; the message names the samples.
@@ -47,13 +71,19 @@ class Dataset:
     fixed_split: npt.NDArray[np.bool_] | None
     groups: tuple[str, ...] | None
     source: str
+    kind: Kind = "image"
+    channel_names: tuple[str, ...] | None = None
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Copy the arrays, check them, and set them read-only."""
         where = f"{self.name} ({self.source})"
-        _check_images(where, self.images)
-        _check_labels(where, self.labels, len(self.images), self.labels_names)
-        _check_per_sample(where, self.fixed_split, self.groups, len(self.images))
+        _check_images(where, self.images, self.kind)
+        _check_channel_names(where, self.images, self.channel_names)
+        _check_labels(where, self.labels, len(self.images), self.labels_names, self.kind)
+        _check_fixed_split(where, self.fixed_split, len(self.images))
+        for word, texts in (("groups", self.groups), *self.columns.items()):
+            _check_texts(where, word, texts, len(self.images), self.kind)
         object.__setattr__(self, "images", read_only(self.images))
         object.__setattr__(self, "labels", read_only(np.asarray(self.labels, dtype=np.int64)))
         object.__setattr__(self, "labels_names", tuple(self.labels_names))
@@ -61,6 +91,10 @@ class Dataset:
             object.__setattr__(self, "fixed_split", read_only(self.fixed_split))
         if self.groups is not None:
             object.__setattr__(self, "groups", tuple(self.groups))
+        if self.channel_names is not None:
+            object.__setattr__(self, "channel_names", tuple(self.channel_names))
+        columns = {name: tuple(texts) for name, texts in self.columns.items()}
+        object.__setattr__(self, "columns", MappingProxyType(columns))
 
 
 def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -91,6 +125,40 @@ def sample_digests(images: npt.NDArray[Any]) -> tuple[str, ...]:
         digest.update(content[offset : offset + sample_bytes])
         digests.append(digest.hexdigest())
     return tuple(digests)
+
+
+def content_sha256(dataset: Dataset) -> str:
+    """Digest everything in a data set but its source: what a stage's cache may go by where there is no file to digest.
+
+    Returns:
+        sha256 (64 hex digits); another order of the samples is another digest.
+    """
+    head = [dataset.name, dataset.kind, dataset.labels_names, dataset.channel_names, sorted(dataset.columns)]
+    digest = hashlib.sha256(json.dumps(head).encode("utf-8"))
+    nothing = (None,) * len(dataset.labels)
+    fixed = nothing if dataset.fixed_split is None else dataset.fixed_split.tolist()
+    columns = [dataset.columns[name] for name in sorted(dataset.columns)]
+    for row in zip(
+        sample_digests(dataset.images), dataset.labels.tolist(), fixed, dataset.groups or nothing, *columns, strict=True
+    ):
+        digest.update(json.dumps(row).encode("utf-8"))
+    return digest.hexdigest()
+
+
+def check_every_class_present(dataset: Dataset) -> None:
+    """Refuse a data set that names a class of which it has no sample: a gap in the labels is a mistake in the making.
+
+    Raises:
+        DataError: A class has no sample; the message names it.
+    """
+    present = set(dataset.labels.tolist())
+    missing = [f'"{name}"' for index, name in enumerate(dataset.labels_names) if index not in present]
+    if missing:
+        raise DataError(
+            f"{dataset.name} ({dataset.source}): no sample of class {', '.join(missing[:_SHOWN_INDICES])}"
+            f"{', …' if len(missing) > _SHOWN_INDICES else ''}, needs at least one of every class. "
+            "Number the labels without gaps, or add samples."
+        )
 
 
 def take_subset(dataset: Dataset, per_class_train: int | None, per_class_test: int | None = None) -> Dataset:
@@ -135,35 +203,61 @@ def _at(dataset: Dataset, indices: npt.NDArray[np.int64]) -> Dataset:
         labels=dataset.labels[indices],
         fixed_split=None if dataset.fixed_split is None else dataset.fixed_split[indices],
         groups=None if dataset.groups is None else tuple(dataset.groups[index] for index in indices),
+        columns={name: tuple(texts[index] for index in indices) for name, texts in dataset.columns.items()},
     )
 
 
-def _check_images(where: str, images: npt.NDArray[Any]) -> None:
-    if not isinstance(images, np.ndarray) or images.dtype not in _IMAGE_DTYPES:
+def _check_images(where: str, images: npt.NDArray[Any], kind: Kind) -> None:
+    if kind not in _DTYPES:
+        raise DataError(f'{where}: kind is "{kind}", needs to be "image", "window" or "row".')
+    if not isinstance(images, np.ndarray) or images.dtype not in _DTYPES[kind]:
         given = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
+        needed = "uint8 (raw) or float32" if kind == "image" else "float32"
+        raise DataError(f"{where}: {kind}s are {given}, need {needed}. Convert them where they are loaded.")
+    dimensions, wanted = _DIMENSIONS[kind]
+    if images.ndim not in dimensions or 0 in images.shape[1:]:
         raise DataError(
-            f"{where}: images are {given}, need uint8 (raw) or float32. Convert them where they are loaded."
-        )
-    if images.ndim not in (3, 4) or 0 in images.shape[1:]:
-        raise DataError(
-            f"{where}: images have shape {list(images.shape)}, need [N, H, W] or [N, H, W, C] with no empty side. "
+            f"{where}: {kind}s have shape {list(images.shape)}, need {wanted} with no empty side. "
             "Reshape them where they are loaded."
         )
     if len(images) == 0:
         raise DataError(f"{where}: the data set is empty, needs at least one sample. Check what it was loaded from.")
     if images.dtype.kind == "f":
-        bad = np.flatnonzero(~np.isfinite(images).all(axis=tuple(range(1, images.ndim))))
-        if len(bad):
-            raise DataError(f"{where}: {_samples(bad)} NaN or infinite values. Repair or drop them.")
+        _check_values(where, images)
 
 
-def _check_labels(where: str, labels: npt.NDArray[Any], count: int, names: tuple[str, ...]) -> None:
+def _check_values(where: str, images: npt.NDArray[Any]) -> None:
+    axes = tuple(range(1, images.ndim))
+    bad = np.flatnonzero(~np.isfinite(images).all(axis=axes))
+    if len(bad):
+        raise DataError(f"{where}: {_samples(bad)} NaN or infinite values. Repair or drop them.")
+    largest = np.abs(images).max(axis=axes)
+    huge = np.flatnonzero(largest > LARGEST_VALUE)
+    if len(huge):
+        raise DataError(
+            f"{where}: {_samples(huge)} values beyond ±{LARGEST_VALUE:.0f} (the largest is {largest.max():.6g}): a fill "
+            "value, a clock or a wrong unit. Correct the unit, or drop the samples or the channel."
+        )
+
+
+def _check_channel_names(where: str, images: npt.NDArray[Any], names: tuple[str, ...] | None) -> None:
+    if names is None:
+        return
+    channels = images.shape[-1]
+    if len(names) != channels or len(set(names)) != len(names):
+        raise DataError(
+            f"{where}: channel_names are {list(names)}, need {channels} distinct names, one per channel. "
+            "Name each channel once, in the order of the last axis."
+        )
+
+
+def _check_labels(where: str, labels: npt.NDArray[Any], count: int, names: tuple[str, ...], kind: Kind) -> None:
     if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu":
         given = labels.dtype if isinstance(labels, np.ndarray) else type(labels).__name__
         raise DataError(f"{where}: labels are {given}, need integers. Store each class's position in labels_names.")
     if labels.shape != (count,):
         raise DataError(
-            f"{where}: {count} images but labels of shape {list(labels.shape)}, need one label per image. "
+            f"{where}: {count} {kind}s but labels of shape {list(labels.shape)}, need one label per {kind}. "
             "Check that both were loaded from the same release of the data."
         )
     if len(set(names)) != len(names) or len(names) < 2:
@@ -176,14 +270,26 @@ def _check_labels(where: str, labels: npt.NDArray[Any], count: int, names: tuple
         )
 
 
-def _check_per_sample(where: str, fixed_split: Any, groups: Any, count: int) -> None:
+def _check_fixed_split(where: str, fixed_split: Any, count: int) -> None:
     if fixed_split is not None and (
         not isinstance(fixed_split, np.ndarray) or fixed_split.dtype != np.bool_ or fixed_split.shape != (count,)
     ):
         given = f"{getattr(fixed_split, 'dtype', type(fixed_split).__name__)} {list(np.shape(fixed_split))}"
         raise DataError(f"{where}: fixed_split is {given}, needs bool [{count}]: True for each test sample.")
-    if groups is not None and len(groups) != count:
-        raise DataError(f"{where}: {len(groups)} groups for {count} images, need one group name per image.")
+
+
+def _check_texts(where: str, word: str, texts: Any, count: int, kind: Kind) -> None:
+    if texts is None:
+        return
+    name = "group name" if word == "groups" else "text"
+    if len(texts) != count:
+        raise DataError(f"{where}: {len(texts)} {word} for {count} {kind}s, need one {name} per {kind}.")
+    bad = np.flatnonzero([not isinstance(text, str) or not text for text in texts])
+    if len(bad):
+        raise DataError(
+            f"{where}: {_samples(bad)} no {name} in {word} (the first is {texts[bad[0]]!r}), every {kind} needs one. "
+            "Fill it in or drop the samples."
+        )
 
 
 def _samples(indices: npt.NDArray[np.int64]) -> str:

@@ -70,5 +70,5 @@ def build_model(architecture: str, input_shape: tuple[int, int, int], classes: i
         StageError: The architecture is not known.
     """
     if architecture != "resnet8":
-        raise StageError(f"model.architecture {architecture!r} is not known. Known: resnet8.")
+        raise StageError(f"architecture.name {architecture!r} is not known. Known: resnet8.")
     return ResNet8(input_shape[0], classes, widths)

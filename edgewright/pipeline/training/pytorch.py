@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -108,6 +109,9 @@ def train(
     """
     torch.set_num_threads(plan.threads)
     torch.manual_seed(plan.seed)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA refuses to be deterministic
+    # CUDA's matrix products are only repeatable with a fixed workspace, and PyTorch refuses them without.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     order = torch.Generator().manual_seed(plan.seed)
@@ -153,6 +157,8 @@ def _optimizer(
     model: nn.Module, plan: TrainingPlan, total_steps: int, done: int = 0
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.OneCycleLR]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    # Without gradients the steps below move the schedule and leave the weights alone.
+    optimizer.zero_grad(set_to_none=True)
     # One step more than will be taken: the schedule looks one step ahead.
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.learning_rate, total_steps=total_steps + 1)
     for _ in range(done):
