@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -13,7 +17,7 @@ from edgewright.cli.prefect_settings import settle_prefect
 from edgewright.errors import Problem, RecipeError, UsageError
 from edgewright.pipeline.document import parse_fields
 from edgewright.pipeline.recipe import Recipe, load_recipe
-from edgewright.pipeline.summary import BuildSummary
+from edgewright.pipeline.summary import EXIT_INTERRUPTED, BuildSummary
 from edgewright.pipeline.targets import load_targets
 from edgewright.pipeline.workspace import open_workspace
 
@@ -53,9 +57,30 @@ def build(console: Console, recipe: Recipe, targets_file: Path) -> BuildSummary:
     with console.status(" starting Prefect and the registry"):
         from flows.release_model import release_model
         from tasks.progress import listening
+        from tasks.stage import stop_stages
 
         if server is not None:
             server.wait()
 
-    with StageBoard(console) as board, listening(board):
+    with _interruptible(console, stop_stages), StageBoard(console) as board, listening(board):
         return release_model(recipe, str(targets_file))
+
+
+@contextmanager
+def _interruptible(console: Console, stop: Callable[[], None]) -> Iterator[None]:
+    """Makes Ctrl-C end the work at once. A second one does not wait for anything: that is as safe as a kill."""
+
+    def end(*_: object) -> None:
+        console.show_cursor()
+        os._exit(EXIT_INTERRUPTED)
+
+    def interrupt(*_: object) -> None:
+        signal.signal(signal.SIGINT, end)
+        stop()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

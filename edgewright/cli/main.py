@@ -11,8 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from edgewright.errors import EdgewrightError
-
-_INTERRUPTED = 130  # what shells say of a command that was ended by Ctrl-C
+from edgewright.pipeline.summary import EXIT_INTERRUPTED
 
 _EXAMPLES = """\
 examples:
@@ -94,7 +93,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("interrupted; the next build carries on from here.", file=sys.stderr)
-        return _INTERRUPTED
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader went away, e.g. `edgewright compare digits | head`. Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

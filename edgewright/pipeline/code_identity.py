@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.metadata
+import threading
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,9 @@ from edgewright.errors import StageError
 # The folder that holds the package.
 _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGE = "edgewright"
+# Python 3.11 counts the depth of the trees that it builds for all threads together: two that parse at once fail now and then
+# with "AST constructor recursion depth mismatch".
+_parsing = threading.Lock()
 
 
 def tool_versions(tools: Sequence[str]) -> dict[str, str]:
@@ -65,7 +69,9 @@ def code_digest(module: str) -> str:
 
 def _imported(source: bytes) -> list[str]:
     found = []
-    for node in ast.walk(ast.parse(source)):
+    with _parsing:
+        tree = ast.parse(source)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -165,7 +165,6 @@ def _check_reference(variants: Mapping[int, Variant]) -> list[Problem]:
 
 def _check_targets(sections: Sections, targets: Mapping[str, Target], targets_file: str) -> list[Problem]:
     problems = []
-    per_channel = [v.name for v in sections.variants.values() if v.quantize and v.quantize.per_channel]
     for index, name in sections.targets.items():
         key = f"targets[{index}]"
         if any(name == other for place, other in sections.targets.items() if place < index):
@@ -178,12 +177,6 @@ def _check_targets(sections: Sections, targets: Mapping[str, Target], targets_fi
             message = (
                 f'"{name}" runs engine {targets[name].engine}, which no variant of this recipe is exported for '
                 "(they export ONNX). Choose a target whose engine is onnxruntime."
-            )
-            problems.append(Problem(key, message))
-        if per_channel and targets[name].weight_type == "uint8":
-            message = (
-                f'"{name}" asks for uint8 weights, but per-channel INT8 weights ({", ".join(per_channel)}) are int8 in '
-                "ONNX Runtime. Set weight_type: int8 in the target, or per_channel: false in the variants."
             )
             problems.append(Problem(key, message))
     return problems

@@ -9,6 +9,7 @@ from typing import Any
 from edgewright.pipeline.verdict import Outcome, Verdict
 
 EXIT_PASSED, EXIT_ERROR, EXIT_REFUSED, EXIT_NOT_MEASURABLE = 0, 1, 3, 4
+EXIT_INTERRUPTED = 130  # what shells say of a command that was ended by Ctrl-C
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def load_targets(path: Path) -> dict[str, Target]:
         target, found = parse_fields(Target, value, name)
         problems += _check_name(name) + found
         if target is not None:
-            problems += _check_providers(name, target)
+            problems += _check_providers(name, target) + _check_types(name, target)
             targets[name] = target
     if not (targets or problems):
         problems = [Problem("(file)", "names no target. Describe at least one.")]
@@ -123,3 +123,10 @@ def _check_providers(name: str, target: Target) -> list[Problem]:
         f"{show_value(target.required_provider)} is not among the target's providers ({known}). Add it there, first."
     )
     return [Problem(f"{name}.required_provider", message)]
+
+
+def _check_types(name: str, target: Target) -> list[Problem]:
+    if (target.activation_type, target.weight_type) != ("int8", "uint8"):
+        return []
+    message = "uint8 does not go with int8 activations: no kernel takes that pair. Set weight_type: int8."
+    return [Problem(f"{name}.weight_type", message)]

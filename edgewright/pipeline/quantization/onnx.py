@@ -47,11 +47,27 @@ def prepare_for_quantization(content: bytes) -> onnx.ModelProto:
         before, after = Path(scratch) / "float.onnx", Path(scratch) / "prepared.onnx"
         before.write_bytes(content)
         try:
+            # What is no sound model, the tool only logs, and goes on.
+            onnx.checker.check_model(onnx.load_model_from_string(content), full_check=True)
             # Symbolic shape inference is for transformers; ONNX's own suffices for a symbolic batch.
             quant_pre_process(before, after, skip_symbolic_shape=True)
         except Exception as error:
             raise StageError(f"the float model cannot be prepared for INT8: {error}") from error
-        return onnx.load(after)
+        prepared = onnx.load(after)
+    _keep_to(prepared, onnx.load_model_from_string(content))
+    return prepared
+
+
+def _keep_to(model: onnx.ModelProto, original: onnx.ModelProto) -> None:
+    """Takes back what the tools stamp on a file: they name every operator set that they know and their own format version.
+
+    A runtime that is as old as the opset asked for refuses a file for such stamps, although it could run every node.
+    """
+    model.ir_version = original.ir_version
+    used = {node.domain for node in model.graph.node}
+    needed = [entry for entry in model.opset_import if entry.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(needed)
 
 
 def quantize_static(
@@ -106,6 +122,7 @@ def quantize_static(
         finally:
             root.setLevel(level)
         model = onnx.load(result)
+    _keep_to(model, prepared)
     del model.metadata_props[:]
     for node in model.graph.node:
         del node.metadata_props[:]

@@ -14,6 +14,7 @@ from edgewright.pipeline.isolation import run_isolated
 from edgewright.pipeline.progress import Progress, ProgressListener, ignore_progress
 from edgewright.pipeline.recipe import QuantizeSettings
 from edgewright.pipeline.stages import snapshot as snapshot_stage
+from edgewright.pipeline.stages.machine import machine_type
 from edgewright.pipeline.stages.snapshot import SnapshotResult
 from edgewright.pipeline.targets import IntegerType
 
@@ -91,6 +92,7 @@ def run(
         "settings": settings.model_dump(mode="json"),
         "calibration_samples": calibration_samples,
         "types": list(types),
+        "machine": machine_type(),  # the choice between estimators follows from INT8 answers, which differ between CPUs
     }
     return store.run_stage(
         STAGE,
