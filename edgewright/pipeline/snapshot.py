@@ -12,8 +12,9 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -22,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgewright.errors import DataError
-from edgewright.pipeline.datasets.dataset import Dataset, read_only, sample_digests
+from edgewright.pipeline.datasets.dataset import Dataset, Kind, read_only, sample_digests
+from edgewright.pipeline.split_checks import check_one_each, check_rule_fits, check_sizes
 
 SplitName = Literal["train", "calibration", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "calibration", "validation", "test")
@@ -32,7 +34,6 @@ _SALT = b"edgewright split 1\0"
 _UNIT_BITS = 53  # what a float64 holds exactly: the unit interval's points are the same on every machine
 _ARRAYS_FILE = "snapshot.npz"
 _CARD_FILE = "snapshot.json"
-_SHOWN_PAIRS = 3
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,11 @@ class SplitRule:
 
     def __post_init__(self) -> None:
         """Check each share and their sum."""
-        for field in fields(self):
-            share = getattr(self, field.name)
-            lowest_allowed = field.name == "test_share" and share == 0
+        for name in (each.name for each in fields(self)):
+            share = getattr(self, name)
+            lowest_allowed = name == "test_share" and share == 0
             if not math.isfinite(share) or not (lowest_allowed or 0 < share < 1):
-                raise DataError(f"split rule: {field.name} is {share}, needs to be above 0 and below 1.")
+                raise DataError(f"split rule: {name} is {share}, needs to be above 0 and below 1.")
         total = self.calibration_share + self.validation_share + self.test_share
         if total >= 1:
             raise DataError(
@@ -105,11 +106,15 @@ class Split:
         images: As in the data set, ``[n, H, W]`` or ``[n, H, W, C]``.
         labels: int64 ``[n]``.
         sample_sha256: One content digest (64 hex digits) per sample.
+        groups: One group name per sample; None where samples stand alone.
+        columns: What else the data set knows of each sample, by column name.
     """
 
     images: npt.NDArray[Any]
     labels: npt.NDArray[np.int64]
     sample_sha256: tuple[str, ...]
+    groups: tuple[str, ...] | None = None
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +126,10 @@ class Snapshot:
         source: Where it was loaded from; not part of the digest.
         labels_names: One name per class.
         train, calibration, validation, test: The disjoint splits.
-        sha256: Over every sample's digest, label and split and the classes' names; the same for any order of samples.
+        sha256: Over every sample's digest, label and split and the classes' names, and over groups, columns, kind and
+            channels where there are any; the same for any order of samples.
+        kind: What a sample is, as in the data set.
+        channel_names: One name per channel; None where they have none.
     """
 
     name: str
@@ -132,6 +140,8 @@ class Snapshot:
     validation: Split
     test: Split
     sha256: str
+    kind: Kind = "image"
+    channel_names: tuple[str, ...] | None = None
 
     @property
     def splits(self) -> Mapping[SplitName, Split]:
@@ -143,7 +153,8 @@ class Snapshot:
 
         Returns:
             name, source, sha256, labels_names, samples, and under ``splits`` for each split: samples, per_class (by
-            class name) and duplicates (samples whose exact content came earlier in the same split).
+            class name), duplicates (samples whose exact content came earlier in the same split) and, where samples
+            have groups, per_group. Kind and channel_names are there where samples are not plain images.
         """
         return {
             "name": self.name,
@@ -152,6 +163,8 @@ class Snapshot:
             "labels_names": list(self.labels_names),
             "samples": sum(len(split.labels) for split in self.splits.values()),
             "splits": {name: _split_card(split, self.labels_names) for name, split in self.splits.items()},
+            **({} if self.kind == "image" else {"kind": self.kind}),
+            **({} if self.channel_names is None else {"channel_names": list(self.channel_names)}),
         }
 
     def save(self, folder: Path) -> None:
@@ -160,6 +173,10 @@ class Snapshot:
         arrays = {}
         for name, split in self.splits.items():
             arrays[f"{name}_images"], arrays[f"{name}_labels"] = split.images, split.labels
+            if split.groups is not None:
+                arrays[f"{name}_groups"] = np.array(split.groups, dtype=np.str_)
+            for column, texts in split.columns.items():
+                arrays[f"{name}_column_{column}"] = np.array(texts, dtype=np.str_)
         unfinished = folder / f".{_ARRAYS_FILE}.{os.getpid()}.npz"
         np.savez(unfinished, allow_pickle=False, **arrays)
         unfinished.replace(folder / _ARRAYS_FILE)
@@ -178,17 +195,26 @@ class Snapshot:
         try:
             card = json.loads((folder / _CARD_FILE).read_text(encoding="utf-8"))
             with np.load(folder / _ARRAYS_FILE, allow_pickle=False) as arrays:
-                splits = {name: _split(arrays[f"{name}_images"], arrays[f"{name}_labels"]) for name in SPLIT_NAMES}
+                splits = {name: _read_split(arrays, name) for name in SPLIT_NAMES}
             labels_names, promised = tuple(card["labels_names"]), card["sha256"]
-            name, source = card["name"], card["source"]
+            name, source, kind = card["name"], card["source"], card.get("kind", "image")
+            channel_names = tuple(card["channel_names"]) if "channel_names" in card else None
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise DataError(f"{folder}: not a readable snapshot ({type(error).__name__}: {error}). {remedy}") from error
-        found = _snapshot_sha256(splits, labels_names)
+        found = _snapshot_sha256(splits, labels_names, kind, channel_names)
         if found != promised:
             raise DataError(
                 f"{folder}: the snapshot's sha256 is {found}, its card promises {promised}. It was changed. {remedy}"
             )
-        return cls(name=name, source=source, labels_names=labels_names, sha256=found, **splits)
+        return cls(
+            name=name,
+            source=source,
+            labels_names=labels_names,
+            sha256=found,
+            kind=kind,
+            channel_names=channel_names,
+            **splits,
+        )
 
 
 def take_snapshot(dataset: Dataset, split_rule: SplitRule, minimums: Minimums | None = None) -> Snapshot:
@@ -206,59 +232,110 @@ def take_snapshot(dataset: Dataset, split_rule: SplitRule, minimums: Minimums | 
         DataError: One content has two labels, two groups or two splits; a group is in two splits; a split lacks a class
             or has too few samples; or the rule does not fit the data set.
     """
+    check_rule_fits(dataset, split_rule.test_share)
+    digests = sample_digests(dataset.images)
+    return freeze(dataset, digests, _assign(dataset, digests, split_rule), minimums or Minimums())
+
+
+def freeze(
+    dataset: Dataset, sample_sha256: Sequence[str], assigned: Sequence[SplitName], minimums: Minimums
+) -> Snapshot:
+    """Make a snapshot of splits that a rule has settled, after every check that holds for any rule.
+
+    Args:
+        dataset: What is split.
+        sample_sha256: Its samples' digests.
+        assigned: Its samples' splits.
+        minimums: The fewest samples per split.
+
+    Raises:
+        DataError: One content has two labels, two groups or two splits; a group is in two splits; a split lacks a class
+            or has too few samples.
+    """
     where = f"{dataset.name} ({dataset.source})"
-    _check_rule_fits(where, dataset, split_rule)
-    digests = np.array(sample_digests(dataset.images))
-    assigned = np.array(_assign(dataset, digests, split_rule))
+    digests, splits_of = np.array(sample_sha256), np.array(assigned)
     labels = np.array(dataset.labels_names)[dataset.labels]
-    _check_one_each(where, digests, labels, "content", "label", "Correct the wrong label or drop both samples.")
+    check_one_each(where, digests, labels, "content", "label", "Correct the wrong label or drop both samples.")
     if dataset.groups is not None:
         groups = np.array(dataset.groups)
-        _check_one_each(where, digests, groups, "content", "group", "Drop all but one of them.")
-        _check_one_each(where, groups, assigned, "group", "split", "Drop the group's samples from one of them.")
-    _check_one_each(where, digests, assigned, "content", "split", "Drop the one that is not in the test split.")
+        check_one_each(where, digests, groups, "content", "group", "Drop all but one of them.")
+        check_one_each(where, groups, splits_of, "group", "split", "Drop the group's samples from one of them.")
+    check_one_each(where, digests, splits_of, "content", "split", "Drop the one that is not in the test split.")
     order = np.argsort(digests, kind="stable")
-    splits = {}
-    for name in SPLIT_NAMES:
-        members = order[assigned[order] == name]
-        splits[name] = _split(dataset.images[members], dataset.labels[members], tuple(digests[members].tolist()))
-    _check_sizes(where, splits, dataset.labels_names, minimums or Minimums())
+    splits = {name: _members(dataset, order[splits_of[order] == name], digests) for name in SPLIT_NAMES}
+    least: dict[str, int] = {"calibration": minimums.calibration_samples, "test": minimums.test_samples}
+    check_sizes(where, {name: split.labels for name, split in splits.items()}, dataset.labels_names, least)
     return Snapshot(
         name=dataset.name,
         source=dataset.source,
         labels_names=dataset.labels_names,
-        sha256=_snapshot_sha256(splits, dataset.labels_names),
+        sha256=_snapshot_sha256(splits, dataset.labels_names, dataset.kind, dataset.channel_names),
+        kind=dataset.kind,
+        channel_names=dataset.channel_names,
         **splits,
     )
 
 
-def _assign(dataset: Dataset, digests: npt.NDArray[np.str_], rule: SplitRule) -> list[SplitName]:
+def _assign(dataset: Dataset, digests: Sequence[str], rule: SplitRule) -> list[SplitName]:
     """Name every sample's split."""
     if dataset.groups is None:
-        assigned = [rule.split_of(digest) for digest in digests.tolist()]
+        assigned = [rule.split_of(digest) for digest in digests]
     else:
-        of_group = {group: rule.split_of(_group_digest(group)) for group in set(dataset.groups)}
+        of_group = {group: rule.split_of(group_sha256(group)) for group in set(dataset.groups)}
         assigned = [of_group[group] for group in dataset.groups]
     if dataset.fixed_split is None:
         return assigned
     return ["test" if fixed else split for fixed, split in zip(dataset.fixed_split, assigned, strict=True)]
 
 
-def _group_digest(group: str) -> str:
+def group_sha256(group: str) -> str:
+    """Digest a group's name: sha256, 64 hex digits."""
     return hashlib.sha256(group.encode("utf-8")).hexdigest()
 
 
-def _split(images: npt.NDArray[Any], labels: npt.NDArray[Any], digests: tuple[str, ...] | None = None) -> Split:
-    return Split(read_only(images), read_only(labels), sample_digests(images) if digests is None else digests)
-
-
-def _snapshot_sha256(splits: Mapping[SplitName, Split], labels_names: tuple[str, ...]) -> str:
-    rows = sorted(
-        f"{digest} {label} {name}\n"
-        for name, split in splits.items()
-        for digest, label in zip(split.sample_sha256, split.labels.tolist(), strict=True)
+def _members(dataset: Dataset, members: npt.NDArray[np.int64], digests: npt.NDArray[np.str_]) -> Split:
+    """Take some of the data set's samples, in the order given."""
+    return Split(
+        images=read_only(dataset.images[members]),
+        labels=read_only(dataset.labels[members]),
+        sample_sha256=tuple(digests[members].tolist()),
+        groups=None if dataset.groups is None else tuple(dataset.groups[index] for index in members),
+        columns={name: tuple(texts[index] for index in members) for name, texts in dataset.columns.items()},
     )
-    return hashlib.sha256((json.dumps(list(labels_names)) + "\n" + "".join(rows)).encode("utf-8")).hexdigest()
+
+
+def _read_split(arrays: Mapping[str, npt.NDArray[Any]], name: SplitName) -> Split:
+    images, labels = arrays[f"{name}_images"], arrays[f"{name}_labels"]
+    prefix = f"{name}_column_"
+    columns = {key.removeprefix(prefix): tuple(arrays[key].tolist()) for key in arrays if key.startswith(prefix)}
+    groups = tuple(arrays[f"{name}_groups"].tolist()) if f"{name}_groups" in arrays else None
+    return Split(read_only(images), read_only(labels), sample_digests(images), groups, columns)
+
+
+def _snapshot_sha256(
+    splits: Mapping[SplitName, Split],
+    labels_names: tuple[str, ...],
+    kind: Kind,
+    channel_names: tuple[str, ...] | None,
+) -> str:
+    # What an image without groups and columns has is digested as it always was: its snapshots keep their names.
+    head = json.dumps(list(labels_names)) + "\n"
+    if kind != "image" or channel_names is not None:
+        head += json.dumps([kind, channel_names]) + "\n"
+    rows = sorted(row for name, split in splits.items() for row in _digest_rows(name, split))
+    return hashlib.sha256((head + "".join(rows)).encode("utf-8")).hexdigest()
+
+
+def _digest_rows(name: SplitName, split: Split) -> list[str]:
+    rows = [
+        f"{digest} {label} {name}" for digest, label in zip(split.sample_sha256, split.labels.tolist(), strict=True)
+    ]
+    if split.groups is not None:
+        rows = [f"{row} {json.dumps(group)}" for row, group in zip(rows, split.groups, strict=True)]
+    for column in sorted(split.columns):
+        texts = split.columns[column]
+        rows = [f"{row} {json.dumps([column, text])}" for row, text in zip(rows, texts, strict=True)]
+    return [row + "\n" for row in rows]
 
 
 def _split_card(split: Split, labels_names: tuple[str, ...]) -> dict[str, Any]:
@@ -267,58 +344,5 @@ def _split_card(split: Split, labels_names: tuple[str, ...]) -> dict[str, Any]:
         "samples": len(split.labels),
         "per_class": dict(zip(labels_names, counts, strict=True)),
         "duplicates": len(split.labels) - len(set(split.sample_sha256)),
+        **({} if split.groups is None else {"per_group": dict(sorted(Counter(split.groups).items()))}),
     }
-
-
-def _check_rule_fits(where: str, dataset: Dataset, rule: SplitRule) -> None:
-    if dataset.fixed_split is not None and rule.test_share > 0:
-        raise DataError(
-            f"{where}: test_share is {rule.test_share}, but the data set fixes its own test split. Set test_share to 0."
-        )
-    if dataset.fixed_split is None and rule.test_share == 0:
-        raise DataError(
-            f"{where}: test_share is 0, but the data set does not fix a test split. Set test_share above 0, e.g. 0.2."
-        )
-
-
-def _check_one_each(
-    where: str, keys: npt.NDArray[Any], values: npt.NDArray[Any], key_word: str, value_word: str, remedy: str
-) -> None:
-    """Refuse data in which samples with the same key have different values."""
-    order = np.lexsort((values, keys))
-    same_key = keys[order][1:] == keys[order][:-1]
-    conflicts = np.flatnonzero(same_key & (values[order][1:] != values[order][:-1]))
-    if len(conflicts) == 0:
-        return
-    pairs = []
-    for position in conflicts[:_SHOWN_PAIRS]:
-        first, second = order[position], order[position + 1]
-        key = f"sha256 {keys[first][:12]}…" if key_word == "content" else f'"{keys[first]}"'
-        pairs.append(f'samples {first} ("{values[first]}") and {second} ("{values[second]}"), {key}')
-    more = f" and {len(conflicts) - _SHOWN_PAIRS} more" if len(conflicts) > _SHOWN_PAIRS else ""
-    raise DataError(
-        f"{where}: one {key_word} must have one {value_word}, but these have two: {'; '.join(pairs)}{more}. {remedy}"
-    )
-
-
-def _check_sizes(
-    where: str, splits: Mapping[SplitName, Split], labels_names: tuple[str, ...], minimums: Minimums
-) -> None:
-    needed: dict[SplitName, int] = {"calibration": minimums.calibration_samples, "test": minimums.test_samples}
-    for name, least in needed.items():
-        count = len(splits[name].labels)
-        if count < least:
-            remedy = f"Raise {name}_share" + (
-                " where the data set does not fix its test split" if name == "test" else ""
-            )
-            raise DataError(
-                f"{where}: the {name} split has {count} samples, needs at least {least}. {remedy}, or add data."
-            )
-    for name, split in splits.items():
-        present = set(split.labels.tolist())
-        missing = [f'"{label}"' for index, label in enumerate(labels_names) if index not in present]
-        if missing:
-            raise DataError(
-                f"{where}: the {name} split has no sample of class {', '.join(missing)} ({len(split.labels)} samples "
-                "in all), needs at least one of every class. Raise the split's share, add data, or remove the class."
-            )

@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -93,8 +92,7 @@ class Dataset:
             object.__setattr__(self, "groups", tuple(self.groups))
         if self.channel_names is not None:
             object.__setattr__(self, "channel_names", tuple(self.channel_names))
-        columns = {name: tuple(texts) for name, texts in self.columns.items()}
-        object.__setattr__(self, "columns", MappingProxyType(columns))
+        object.__setattr__(self, "columns", {name: tuple(texts) for name, texts in self.columns.items()})
 
 
 def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from edgewright.errors import DataError
 from edgewright.pipeline.datasets.dataset import Dataset, sample_digests, take_subset
 from edgewright.pipeline.datasets.digits import load as load_digits
+from edgewright.pipeline.datasets.motion import load as load_motion
+from edgewright.pipeline.datasets.shuttle import load as load_shuttle
 from edgewright.pipeline.snapshot import SPLIT_NAMES, Minimums, Snapshot, SplitRule, take_snapshot
 
 RULE = SplitRule(calibration_share=0.2, validation_share=0.2, test_share=0.2)
@@ -293,6 +295,72 @@ def test_a_changed_snapshot_is_refused(tmp_path: Path, array: str) -> None:
         Snapshot.load(tmp_path)
 
 
+def windows(**changes: Any) -> Dataset:
+    """Windows of 60 people with all that a data set can know of a sample."""
+    values: dict[str, Any] = {
+        "images": np.random.default_rng(3).normal(size=(300, 4, 2)).astype(np.float32),
+        "groups": tuple(f"person {index // 5}" for index in range(300)),
+        "kind": "window",
+        "channel_names": ("ax", "ay"),
+        "columns": {"side": ("left", "right") * 150, "day": ("monday",) * 300},
+    }
+    return data(**{**values, **changes})
+
+
+def test_groups_columns_kind_and_channels_come_along(tmp_path: Path) -> None:
+    dataset = windows()
+    snapshot = take_snapshot(dataset, RULE, FEW)
+    snapshot.save(tmp_path)
+    loaded = Snapshot.load(tmp_path)
+    assert loaded.card() == snapshot.card()
+    assert (loaded.kind, loaded.channel_names) == ("window", ("ax", "ay"))
+    digests = sample_digests(dataset.images)
+    known = {digest: (dataset.groups[i], dataset.columns["side"][i]) for i, digest in enumerate(digests)}
+    for name in SPLIT_NAMES:
+        split = loaded.splits[name]
+        assert split.groups is not None
+        assert [known[digest] for digest in split.sample_sha256] == list(
+            zip(split.groups, split.columns["side"], strict=True)
+        )
+        assert loaded.card()["splits"][name]["per_group"] == dict.fromkeys(sorted(set(split.groups)), 5)
+
+
+def test_the_digest_changes_with_groups_columns_kind_and_channels() -> None:
+    images = np.random.default_rng(3).normal(size=(300, 4, 2)).astype(np.float32)
+    renamed = tuple(f"person {index // 5}" if index >= 5 else "nobody" for index in range(300))
+    sides = {"side": ("right", "left") * 150, "day": ("monday",) * 300}
+    changed = [
+        windows(),
+        windows(groups=renamed),
+        windows(columns=sides),
+        windows(columns={}),
+        windows(channel_names=("ay", "ax")),
+        windows(kind="image"),
+        data(images=images),
+    ]
+    assert len({take_snapshot(dataset, RULE, FEW).sha256 for dataset in changed}) == len(changed)
+
+
+@pytest.mark.parametrize("array", ["test_groups", "train_column_side"])
+def test_a_changed_group_or_column_is_refused(tmp_path: Path, array: str) -> None:
+    take_snapshot(windows(), RULE, FEW).save(tmp_path)
+    with np.load(tmp_path / "snapshot.npz") as saved:
+        arrays = dict(saved)
+    arrays[array][0] = "other"
+    np.savez(tmp_path / "snapshot.npz", **arrays)
+    with pytest.raises(DataError, match=r"sha256 is .*, its card promises"):
+        Snapshot.load(tmp_path)
+
+
+def test_images_without_groups_are_saved_as_ever(tmp_path: Path) -> None:
+    take_snapshot(data(), RULE, FEW).save(tmp_path)
+    with np.load(tmp_path / "snapshot.npz") as saved:
+        assert sorted(saved) == sorted(f"{name}_{part}" for name in SPLIT_NAMES for part in ("images", "labels"))
+    card = json.loads((tmp_path / "snapshot.json").read_text())
+    assert sorted(card) == ["labels_names", "name", "samples", "sha256", "source", "splits"]
+    assert sorted(card["splits"]["test"]) == ["duplicates", "per_class", "samples"]
+
+
 @pytest.mark.parametrize("file", ["snapshot.npz", "snapshot.json"])
 @pytest.mark.parametrize("content", [None, b"", b"[]", b"PK\x03\x04 cut short"])
 def test_an_unreadable_snapshot_is_refused(tmp_path: Path, file: str, content: bytes | None) -> None:
@@ -303,6 +371,21 @@ def test_an_unreadable_snapshot_is_refused(tmp_path: Path, file: str, content: b
         (tmp_path / file).write_bytes(content)
     with pytest.raises(DataError, match="not a readable snapshot"):
         Snapshot.load(tmp_path)
+
+
+# --- the other data that ships -------------------------------------------------------------------------------------
+
+
+def test_the_shipped_rows_reach_every_split_and_no_content_is_in_two() -> None:
+    snapshot = take_snapshot(load_shuttle(), SplitRule(0.1, 0.2, 0.2))
+    digests = [set(split.sample_sha256) for split in snapshot.splits.values()]
+    assert sum(map(len, digests)) == len(set.union(*digests)) == 49_097
+    assert snapshot.sha256 == "017706fc244bbb4096c0f8dd062d8412703df0df3c48634a389341f7d0e18c57"
+
+
+def test_ten_people_are_too_few_for_shares() -> None:
+    with pytest.raises(DataError, match="the calibration split has 0 samples, needs at least 64"):
+        take_snapshot(load_motion(), SplitRule(0.1, 0.2, 0.2))
 
 
 # --- the real digits ----------------------------------------------------------------------------------------------

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 
 from edgewright.errors import DataError
-from edgewright.pipeline.datasets.dataset import Dataset, sample_digests, take_subset
+from edgewright.pipeline.datasets.dataset import Dataset, content_sha256, sample_digests, take_subset
 
 
 def small(**changes: Any) -> Dataset:
@@ -24,6 +25,9 @@ def small(**changes: Any) -> Dataset:
     }
     return Dataset(**{**values, **changes})
 
+
+HUGE_AT_3 = np.zeros((6, 4, 4), dtype=np.float32)
+HUGE_AT_3[3, 1, 1] = -(2.0**24 + 2)
 
 NAN_AT_2_AND_4 = np.zeros((6, 4, 4), dtype=np.float32)
 NAN_AT_2_AND_4[2, 0, 0] = np.nan
@@ -51,11 +55,38 @@ NAN_AT_2_AND_4[4, 3, 3] = np.inf
         ({"fixed_split": np.zeros(6, int)}, r"fixed_split is int64 \[6\], needs bool \[6\]"),
         ({"fixed_split": np.zeros(5, bool)}, r"fixed_split is bool \[5\], needs bool \[6\]"),
         ({"groups": ("ann",)}, r"1 groups for 6 images"),
+        ({"groups": ("ann", "", "ann", "ann", "ann", "ann")}, r"1 sample \(1\) has no group name in groups"),
+        ({"groups": (1, 2, 3, 4, 5, 6)}, r"6 samples .* have no group name in groups \(the first is 1\)"),
+        ({"columns": {"side": ("left",)}}, r"1 side for 6 images, need one text per image"),
+        ({"columns": {"side": ("left", None) * 3}}, r"3 samples \(1, 3, 5\) have no text in side"),
+        ({"images": HUGE_AT_3}, r"1 sample \(3\) has values beyond ±16777216 \(the largest is 1\.67772e\+07\)"),
+        ({"kind": "video"}, r'kind is "video", needs to be "image", "window" or "row"'),
+        ({"kind": "window"}, r"windows are uint8, need float32"),
+        ({"kind": "row", "images": np.zeros((6, 4, 4), np.float32)}, r"rows have shape \[6, 4, 4\], need \[N, F\]"),
+        ({"channel_names": ("a", "b")}, r"channel_names are \['a', 'b'\], need 4 distinct names"),
     ],
 )
 def test_a_broken_data_set_is_refused_by_name(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=r"^small \(small\.npz\): .*" + message):
         small(**changes)
+
+
+def test_the_largest_value_is_allowed() -> None:
+    assert small(images=np.full((6, 4, 4), -(2.0**24), dtype=np.float32)).images.min() == -(2**24)
+
+
+def test_columns_and_channels_do_not_follow_the_callers_either() -> None:
+    columns = {"side": ["left", "right"] * 3}
+    dataset = small(columns=columns, channel_names=["a", "b", "c", "d"])
+    columns["side"][0] = "up"
+    assert dataset.columns["side"] == ("left", "right") * 3
+    assert dataset.channel_names == ("a", "b", "c", "d")
+
+
+def test_a_data_set_can_be_sent_to_another_process() -> None:
+    dataset = small(columns={"side": ("left", "right") * 3})
+    sent = pickle.loads(pickle.dumps(dataset))
+    assert content_sha256(sent) == content_sha256(dataset)
 
 
 def test_a_long_list_of_bad_samples_is_cut() -> None:
@@ -110,8 +141,10 @@ def random_data(count: int = 60, seed: int = 0, **changes: Any) -> Dataset:
 
 def test_a_subset_has_so_many_of_each_class_and_keeps_the_rest_of_what_is_known() -> None:
     in_test = np.arange(60) % 3 == 0
-    dataset = random_data(fixed_split=in_test, groups=tuple(str(index) for index in range(60)))
+    numbers = tuple(str(index) for index in range(60))
+    dataset = random_data(fixed_split=in_test, groups=numbers, columns={"number": numbers})
     subset = take_subset(dataset, per_class_train=4, per_class_test=2)
+    assert subset.columns["number"] == subset.groups
     assert subset.fixed_split is not None
     assert np.bincount(subset.labels[~subset.fixed_split]).tolist() == [4, 4]
     assert np.bincount(subset.labels[subset.fixed_split]).tolist() == [2, 2]

@@ -166,7 +166,7 @@ def test_a_class_without_pictures_one_class_or_no_folder_are_refused(folder: Pat
     with pytest.raises(DataError, match="empty: the class has no picture"):
         image_folder.load(folder, "grey")
     (folder / "empty").rmdir()
-    with pytest.raises(DataError, match="whole: holds 0 class folders|lies beside"):
+    with pytest.raises(DataError, match=r"a\.png: lies beside the class folders"):
         image_folder.load(folder / "whole", "grey")
     for file in (folder / "cracked").iterdir():
         file.unlink()

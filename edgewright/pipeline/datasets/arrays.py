@@ -1,0 +1,143 @@
+"""From plain arrays to a data set: what files and functions of your own hand over, checked before it is trusted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgewright.errors import DataError
+from edgewright.pipeline.datasets.dataset import Dataset, Kind, check_every_class_present
+
+_SHOWN = 5
+
+
+def dataset_from_arrays(
+    name: str,
+    source: str,
+    kind: Kind,
+    x: Any,
+    y: Any,
+    group: Any = None,
+    labels_names: tuple[str, ...] | None = None,
+    channel_names: tuple[str, ...] | None = None,
+) -> Dataset:
+    """Make a data set of samples, labels and, where samples belong together, groups.
+
+    Args:
+        name: What the data set is called.
+        source: Where the arrays came from; errors name it.
+        kind: How to read ``x``; a shape alone cannot tell a grey image from a window.
+        x: Images uint8 or float32 ``[N, H, W]`` or ``[N, H, W, C]``, windows float32 ``[N, T, C]``, rows float32
+            ``[N, F]``.
+        y: ``[N]``: integers 0 … K - 1 without a gap, or texts, which are sorted to become the classes.
+        group: ``[N]`` texts or integers: samples with the same one stay in one split; None where samples stand alone.
+        labels_names: One name per integer label; None takes the numbers themselves. Not with texts.
+        channel_names: One name per channel; None where they have none.
+
+    Raises:
+        DataError: A wrong dtype, shape, count or value, or a class without a sample; the message names the place.
+    """
+    where = f"{name} ({source})"
+    samples = _array(where, "x", x)
+    labels, names = _labels(where, _array(where, "y", y), labels_names)
+    groups = None if group is None else _groups(where, _array(where, "group", group))
+    dataset = Dataset(
+        name=name,
+        images=samples,
+        labels=labels,
+        labels_names=names,
+        fixed_split=None,
+        groups=groups,
+        source=source,
+        kind=kind,
+        channel_names=channel_names,
+    )
+    check_every_class_present(dataset)
+    return dataset
+
+
+def labels_from_texts(where: str, texts: list[str]) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    """Number class names in their sorted order.
+
+    Args:
+        where: What the texts belong to; errors start with it.
+        texts: One class name per sample.
+
+    Returns:
+        int64 ``[N]``, and the names that the numbers are positions in.
+
+    Raises:
+        DataError: A name is empty, has space around it, or differs from another only in upper and lower case.
+    """
+    names = sorted(set(texts))
+    check_class_names(where, names)
+    position = {name: index for index, name in enumerate(names)}
+    return np.array([position[text] for text in texts], dtype=np.int64), tuple(names)
+
+
+def check_class_names(where: str, names: list[str]) -> None:
+    """Refuse names that a person would read as one class and a program as two.
+
+    Raises:
+        DataError: A name is empty, has space around it, or differs from another only in upper and lower case.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        if not name.strip() or name != name.strip():
+            raise DataError(f"{where}: a class is named {name!r}, needs a name without space around it. Rename it.")
+        twin = seen.setdefault(name.casefold(), name)
+        if twin != name:
+            raise DataError(
+                f'{where}: the classes "{twin}" and "{name}" differ only in upper and lower case. Give both one name, or '
+                "tell them apart."
+            )
+
+
+def _array(where: str, word: str, value: Any) -> npt.NDArray[Any]:
+    if not isinstance(value, np.ndarray):
+        raise DataError(f"{where}: {word} is {type(value).__name__}, need a numpy array. Convert it with numpy.array.")
+    if value.dtype.hasobject:
+        raise DataError(f"{where}: {word} holds Python objects, need numbers or texts. Convert it with astype.")
+    return value
+
+
+def _labels(
+    where: str, y: npt.NDArray[Any], names: tuple[str, ...] | None
+) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    if y.ndim != 1 or y.dtype.kind not in "iuU":
+        raise DataError(
+            f"{where}: y is {y.dtype} {list(y.shape)}, need integers or texts [N]. Store one class per sample."
+        )
+    if y.dtype.kind == "U":
+        if names is not None:
+            raise DataError(f"{where}: y holds texts, which are the class names already. Leave labels_names out.")
+        return labels_from_texts(where, y.tolist())
+    if names is None:
+        last = int(y.max(initial=0))
+        if last >= len(y):  # before a name is made for each number up to it
+            raise DataError(
+                f"{where}: y goes up to {last} with {len(y)} samples, needs 0 … K - 1 without a gap. "
+                "Number the classes anew, or store their names as texts."
+            )
+        names = tuple(str(label) for label in range(last + 1))
+    check_class_names(where, list(names))
+    return y.astype(np.int64), names
+
+
+def _groups(where: str, group: npt.NDArray[Any]) -> tuple[str, ...]:
+    if group.ndim != 1 or group.dtype.kind not in "iuU":
+        raise DataError(
+            f"{where}: group is {group.dtype} {list(group.shape)}, need integers or texts [N]. "
+            "Store one group per sample."
+        )
+    texts = tuple(str(value) for value in group.tolist())
+    bad = [index for index, text in enumerate(texts) if text != text.strip()]
+    if bad:
+        shown = ", ".join(str(index) for index in bad[:_SHOWN])
+        raise DataError(
+            f"{where}: the groups of samples {shown} have space around them (the first is {texts[bad[0]]!r}), so that one "
+            "group would count as two. Strip them."
+        )
+    return texts

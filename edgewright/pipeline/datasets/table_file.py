@@ -1,0 +1,274 @@
+"""Your own sensor channels in tables: Parquet or CSV, one file or a folder of them, cut into windows.
+
+A window never crosses from one recording to the next, from one label to the next, or over a gap in time. Windows of one
+recording stay in one split, always: they overlap, or at least follow each other.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa  # type: ignore[import-untyped]
+
+from edgewright.errors import DataError
+from edgewright.pipeline.datasets.arrays import check_class_names, labels_from_texts
+from edgewright.pipeline.datasets.dataset import Dataset
+from edgewright.pipeline.datasets.shipped import file_sha256
+from edgewright.pipeline.datasets.table_columns import channel_values, read_table, text_values, time_values
+from edgewright.pipeline.datasets.windows import check_window, cut_windows
+
+SUFFIXES = (".csv", ".parquet")
+
+
+@dataclass(frozen=True)
+class TableLayout:
+    """Which column is what, and how windows are cut.
+
+    Attributes:
+        label: Column of the class: texts, integers or booleans, one per row.
+        channels: Columns of the sensor channels, numbers; their order is the order of the model's channels.
+        window_samples: Length of a window, in rows.
+        stride_samples: From one window's start to the next one's, in rows; at most ``window_samples``.
+        time: Column of time, numbers or time stamps, which must grow within a recording; None: rows are in order and
+            without gaps, which nothing then checks.
+        recording: Column that tells recordings apart; None: every file is one recording.
+        group: Column of what must stay in one split (person, machine), the same throughout a recording; None: the
+            recording itself.
+        largest_step_x: Where ``time`` is given: the longest step from row to row, as a multiple of the recording's
+            median step; a longer one is a gap.
+        delimiter: Between the columns of a CSV file.
+
+    Raises:
+        DataError: No channels, a column named twice, or a window or stride out of bounds.
+    """
+
+    label: str
+    channels: tuple[str, ...]
+    window_samples: int
+    stride_samples: int
+    time: str | None = None
+    recording: str | None = None
+    group: str | None = None
+    largest_step_x: float = 1.5
+    delimiter: str = ","
+
+    def __post_init__(self) -> None:
+        """Check names and bounds."""
+        if not self.channels:
+            raise DataError("table layout: channels is empty, needs at least one column. Name the sensor channels.")
+        names = self.columns
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise DataError(f"table layout: {twice} serve two purposes, each column may serve one. Correct the names.")
+        check_window("table layout", self.window_samples, self.stride_samples)
+        if not self.largest_step_x >= 1:
+            raise DataError(f"table layout: largest_step_x is {self.largest_step_x}, needs at least 1. Raise it.")
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column that is read."""
+        return [*self.names, *([self.time] if self.time else []), *self.channels]
+
+    @property
+    def names(self) -> list[str]:
+        """The columns that name something."""
+        return [name for name in (self.label, self.recording, self.group) if name]
+
+
+@dataclass(frozen=True, eq=False)
+class _Recording:
+    """One recording's rows.
+
+    Attributes:
+        where: File and, if there is a column of them, name of the recording.
+        first_row: Its first row in the file, counted from 1.
+    """
+
+    name: str
+    where: str
+    first_row: int
+    series: npt.NDArray[np.float32]
+    labels: list[str]
+    groups: list[str] | None
+    time: npt.NDArray[np.float64] | None
+
+
+def load(path: Path, layout: TableLayout, name: str | None = None) -> Dataset:
+    """Load one table or a folder of tables.
+
+    Args:
+        path: A ``.csv`` (UTF-8, with a header) or ``.parquet`` file, or a folder that holds such files and nothing else.
+        layout: What is in the columns.
+        name: What the data set is called; None takes the file's or folder's name.
+
+    Returns:
+        Windows float32 ``[N, T, C]``; classes are the labels, sorted. Groups are ``layout.group`` or else the
+        recordings; column ``recording`` says which recording a window is from.
+
+    Raises:
+        DataError: A file is odd or unreadable, a column is missing or of the wrong type, a value is absent, not finite
+            or huge; time does not grow or has a gap; a recording lies in two files, in two pieces or in two groups, or
+            is too short for a window; or there is one group only. The message names file, column and row.
+    """
+    recordings = [recording for file in _list_files(path) for recording in _read(file, layout)]
+    _check_once(recordings)
+    parts = [(recording, *_cut(recording, layout)) for recording in recordings]
+    groups = [group for recording, windows, _ in parts for group in [_group_of(recording)] * len(windows)]
+    if len(set(groups)) < 2:
+        raise DataError(
+            f'{path}: all windows belong to "{groups[0]}", and what belongs together stays in one split. Name the column '
+            "that tells recordings or groups apart, or give a file per recording."
+        )
+    _check_labels(path, recordings, {label for _, _, labels in parts for label in labels}, layout)
+    labels, names = labels_from_texts(str(path), [label for _, _, labels in parts for label in labels])
+    return Dataset(
+        name=name or path.resolve().stem,
+        images=np.concatenate([windows for _, windows, _ in parts]),
+        labels=labels,
+        labels_names=names,
+        fixed_split=None,
+        groups=tuple(groups),
+        source=str(path),
+        kind="window",
+        channel_names=layout.channels,
+        columns={"recording": tuple(recording.name for recording, windows, _ in parts for _ in windows)},
+    )
+
+
+def source_sha256(path: Path) -> dict[str, str]:
+    """Digest the files that ``load`` would read, without decoding them.
+
+    Returns:
+        sha256 (hex) by file name.
+
+    Raises:
+        DataError: The path is absent, or a file is not a table.
+    """
+    return {file.name: file_sha256(file) for file in _list_files(path)}
+
+
+def _list_files(path: Path) -> list[Path]:
+    files = sorted(path.iterdir(), key=lambda file: file.name) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"{path}: the folder is empty, needs {' or '.join(SUFFIXES)} files. Correct the path.")
+    for file in files:
+        if not file.is_file() or file.suffix.lower() not in SUFFIXES:
+            what = "is not a table" if file.exists() else "is not there"
+            raise DataError(f"{file}: {what}, needs {' or '.join(SUFFIXES)}. Move it elsewhere or correct the path.")
+    return files
+
+
+def _read(file: Path, layout: TableLayout) -> Iterator[_Recording]:
+    """Give a file's recordings in its order."""
+    table = read_table(file, layout.columns, layout.names, layout.delimiter)
+    series = np.stack([channel_values(file, table, channel) for channel in layout.channels], axis=1)
+    labels = text_values(file, table, layout.label)
+    groups = text_values(file, table, layout.group) if layout.group else None
+    time = time_values(file, table, layout.time) if layout.time else None
+    for name, start, end in _pieces(file, table, layout):
+        where = f'{file}, recording "{name}"' if layout.recording else str(file)
+        recording = _Recording(
+            name=name,
+            where=where,
+            first_row=start + 1,
+            series=series[start:end],
+            labels=labels[start:end],
+            groups=None if groups is None else groups[start:end],
+            time=None if time is None else time[start:end],
+        )
+        _check_time(recording, layout)
+        yield recording
+
+
+def _pieces(file: Path, table: pa.Table, layout: TableLayout) -> Iterator[tuple[str, int, int]]:
+    if layout.recording is None:
+        yield file.stem, 0, table.num_rows
+        return
+    yield from _runs(text_values(file, table, layout.recording))
+
+
+def _runs(texts: list[str]) -> Iterator[tuple[str, int, int]]:
+    """Give each stretch of equal texts: the text, its start, its end."""
+    bounds = [0, *(index for index in range(1, len(texts)) if texts[index] != texts[index - 1]), len(texts)]
+    for start, end in itertools.pairwise(bounds):
+        yield texts[start], start, end
+
+
+def _check_time(recording: _Recording, layout: TableLayout) -> None:
+    if recording.time is None or len(recording.time) < 2:
+        return
+    steps = np.diff(recording.time)
+    median = float(np.median(steps))
+    backwards = np.flatnonzero(steps <= 0)
+    if len(backwards):
+        row = recording.first_row + int(backwards[0]) + 1
+        raise DataError(
+            f'{recording.where}, row {row}: "{layout.time}" does not grow ({recording.time[backwards[0]]:.15g}, then '
+            f"{recording.time[backwards[0] + 1]:.15g}). Sort the rows by time and drop those that are there twice."
+        )
+    gaps = np.flatnonzero(steps > layout.largest_step_x * median)
+    if len(gaps):
+        row = recording.first_row + int(gaps[0]) + 1
+        raise DataError(
+            f'{recording.where}, row {row}: a step of {steps[gaps[0]]:.6g} in "{layout.time}", may be '
+            f"{layout.largest_step_x:g} x the median step {median:.6g} at most ({len(gaps)} such gaps). Give what comes "
+            "after a gap another recording's name, fill it, or raise largest_step_x."
+        )
+
+
+def _check_once(recordings: list[_Recording]) -> None:
+    """Refuse a recording in two pieces: its windows would be cut as if its rows followed each other, or counted twice."""
+    first: dict[str, _Recording] = {}
+    for recording in recordings:
+        other = first.setdefault(recording.name, recording)
+        if other is not recording:
+            raise DataError(
+                f'recording "{recording.name}" starts in {other.where}, row {other.first_row}, and again in '
+                f"{recording.where}, row {recording.first_row}. Put its rows together, or tell two recordings apart."
+            )
+
+
+def _check_labels(path: Path, recordings: list[_Recording], in_windows: set[str], layout: TableLayout) -> None:
+    """Refuse a class that the windows leave out: it would vanish without a word."""
+    check_class_names(str(path), sorted({label for recording in recordings for label in recording.labels}))
+    for recording in recordings:
+        for label, start, end in _runs(recording.labels):
+            if label not in in_windows:
+                raise DataError(
+                    f'{recording.where}, row {recording.first_row + start}: "{layout.label}" is "{label}" for {end - start} '
+                    f"rows, and nowhere for the {layout.window_samples} of a window. Shorten the window, correct the label "
+                    "or drop the rows."
+                )
+
+
+def _cut(recording: _Recording, layout: TableLayout) -> tuple[npt.NDArray[np.float32], list[str]]:
+    """Cut one recording into windows of one label each."""
+    windows, labels = [], []
+    for label, start, end in _runs(recording.labels):
+        cut = cut_windows(recording.series[start:end], layout.window_samples, layout.stride_samples)
+        windows.append(cut)
+        labels += [label] * len(cut)
+    if not labels:
+        longest = max(end - start for _, start, end in _runs(recording.labels))
+        raise DataError(
+            f"{recording.where}: {longest} rows of one label at most, a window needs {layout.window_samples}. "
+            "Shorten the window or drop the recording."
+        )
+    return np.concatenate(windows), labels
+
+
+def _group_of(recording: _Recording) -> str:
+    if recording.groups is None:
+        return recording.name
+    for index, group in enumerate(recording.groups):
+        if group != recording.groups[0]:
+            raise DataError(
+                f'{recording.where}, row {recording.first_row + index}: group "{group}", but the recording started in '
+                f'"{recording.groups[0]}": one recording must have one group. Correct it, or tell two recordings apart.'
+            )
+    return recording.groups[0]
