@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,8 +127,7 @@ def build_variants(
         target = targets[target_name]
         int8 = quantized.get((name, target.activation_type, target.weight_type)) if variant.quantize else None
         steps = [floats[_float_key(variant.prune)], *([int8] if int8 else []), future]
-        results = [step.result(raise_on_failure=False) for step in steps]
-        error = next((result for result in results if isinstance(result, Exception)), None)
+        results, error = _results(steps)
         if error is None:
             model = results[-2].model
             built[target_name][name] = BuiltVariant(
@@ -214,6 +213,17 @@ def _submit(task: Any, *arguments: Any) -> PrefectFuture[Any]:
 def _call(task: Any, *arguments: Any) -> Any:
     """Runs a task and waits for its value: called directly, a task that ends as ``Unchanged`` gives its state instead."""
     return _submit(task, *arguments).result()
+
+
+def _results(steps: Sequence[PrefectFuture[Any]]) -> tuple[list[Any], Exception | None]:
+    """What a chain of tasks made, up to the first that failed: those after it never ran and have no result to ask for."""
+    results: list[Any] = []
+    for step in steps:
+        result = step.result(raise_on_failure=False)
+        if isinstance(result, Exception):
+            return results, result
+        results.append(result)
+    return results, None
 
 
 def _float_key(prune: PruneSettings | None) -> str:

@@ -14,7 +14,6 @@ from typing import Any
 
 from edgewright.bench_report import BenchReport, parse_report
 from edgewright.errors import RegistryError, UsageError
-from edgewright.pipeline.artifact_store import ArtifactStore
 from edgewright.pipeline.evidence import Evidence, Measured, NoneYet, Unavailable
 from edgewright.pipeline.gate import judge
 from edgewright.pipeline.incumbents import PREDICTIONS
@@ -57,24 +56,34 @@ class Recorded:
     note: str
 
 
-def record_bench(store: ArtifactStore, tracking: Tracking, path: Path) -> Recorded:
+def read_report(path: Path) -> BenchReport:
+    """A report as the agent wrote it.
+
+    Raises:
+        UsageError: The file cannot be read.
+        BundleError: It is no valid report.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}. Name a report written by `edgewright-agent bench`.") from error
+    return parse_report(content, str(path))
+
+
+def record_bench(tracking: Tracking, path: Path) -> Recorded:
     """Records a device's bench report.
 
     Args:
-        store: Where artifacts lie.
         tracking: The registry.
         path: The report, as the agent wrote it.
 
     Raises:
         UsageError: The file cannot be read.
         BundleError: It is no valid report.
-        RegistryError: No release has this bundle, or the report is of another target or platform.
+        RegistryError: No release has this bundle, the report is of another target or platform, or the release is what
+            devices run and would not pass any more: then nothing is recorded.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}. Name a report written by `edgewright-agent bench`.") from error
-    report = parse_report(content, str(path))
+    report = read_report(path)
     version = _release_of(tracking, report)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -89,6 +98,7 @@ def record_bench(store: ArtifactStore, tracking: Tracking, path: Path) -> Record
         for _ in range(_ATTEMPTS):
             incumbent = champion(tracking, version.model, version.target)
             verdict = _judge_again(tracking, version, report, context, target, incumbent, folder)
+            _check_champion_stays(version, incumbent, verdict)
             _store(tracking, version, verdict, metrics, path, folder)
             judged = set_verdict(
                 tracking,
@@ -105,6 +115,18 @@ def record_bench(store: ArtifactStore, tracking: Tracking, path: Path) -> Record
                 continue
             return Recorded(verdict, metrics, note)
     raise RegistryError(f"{version.name}: its champion keeps changing while the report is judged. Try again.")
+
+
+def _check_champion_stays(version: ModelVersion, champion: ModelVersion | None, verdict: Verdict) -> None:
+    """A champion whose verdict is not ``pass`` would be a contradiction: a person decides first what devices shall run."""
+    if champion is None or champion.version != version.version or champion.waiver or verdict.outcome == "pass":
+        return
+    reasons = "; ".join(check.reason for check in verdict.checks if check.outcome != "pass")
+    raise RegistryError(
+        f"{version.name} version {version.version} is champion, but with this report its verdict would be "
+        f"{verdict.outcome} ({reasons}). If devices shall not run it any more: `edgewright rollback {version.model} "
+        f"--target {version.target} --reason …`, then record the report again."
+    )
 
 
 def _release_of(tracking: Tracking, report: BenchReport) -> ModelVersion:

@@ -6,7 +6,7 @@ import datetime
 import difflib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -24,6 +24,7 @@ _KINDS = {
     "list_type": "a list",
     "dict_type": "a mapping of keys to values",
     "model_type": "a mapping of keys to values",
+    "model_attributes_type": "a mapping of keys to values",
     "finite_number": "a finite number",
 }
 _BOUNDS = {"greater_than_equal", "greater_than", "less_than_equal", "less_than"}
@@ -42,12 +43,16 @@ def explain(model: type[BaseModel], entry: Mapping[str, Any], prefix: str = "") 
         return Problem(
             dotted(location[:-1], prefix), f"key {_shown(location[-1])} is not text. Quote it, or remove it."
         )
-    key = dotted(location, prefix)
+    owner, field, shown = _walk(model, location)
+    key = dotted(shown, prefix)
+    if kind in {"union_tag_invalid", "union_tag_not_found"}:
+        return _wrong_choice(key, field, entry["input"])
     if kind == "extra_forbidden":
-        return Problem(key, f"is not a known key. {did_you_mean(str(location[-1]), _siblings(model, location))}")
+        return Problem(
+            key, f"is not a known key. {did_you_mean(str(location[-1]), list(owner.model_fields) if owner else [])}"
+        )
     if kind == "value_error":
         return Problem(key, str(entry["ctx"]["error"]))
-    field = _walk(model, location)[1]
     meaning = f" ({field.description})" if field and field.description else ""
     if kind == "missing":
         return Problem(key, f"is missing{meaning}. Add it.")
@@ -105,6 +110,8 @@ def _rule(kind: str, context: Mapping[str, Any], field: FieldInfo | None, messag
         return f"is not one of {context['expected'].replace(chr(39), chr(34))}"
     if kind == "string_pattern_mismatch":
         return "is not lower-case letters and digits with single hyphens between them"
+    if kind == "multiple_of":
+        return f"is not a multiple of {context['multiple_of']} {_bounds(field, {})}".rstrip()
     if kind == "string_too_long":
         return f"is longer than {context['max_length']} characters"
     if kind in {"too_short", "too_long"}:
@@ -128,18 +135,57 @@ def _bounds(field: FieldInfo | None, context: Mapping[str, Any]) -> str:
     return " and ".join(f"{word} {bounds[name]}" for name, word in words.items() if name in bounds)
 
 
-def _walk(model: type[BaseModel], location: Sequence[int | str]) -> tuple[type[BaseModel] | None, FieldInfo | None]:
-    """Follows a location through nested models; returns the last model met and the last field."""
+def _walk(
+    model: type[BaseModel], location: Sequence[int | str]
+) -> tuple[type[BaseModel] | None, FieldInfo | None, list[int | str]]:
+    """Follows a location through nested models.
+
+    Returns:
+        The last model met, the last field, and the location as it stands in the document: where one of several models is
+        chosen by a tag, pydantic puts the tag into its location, and nobody wrote it there.
+    """
     current: type[BaseModel] | None = model
+    owner: type[BaseModel] | None = model
     field: FieldInfo | None = None
+    choices: Mapping[str, type[BaseModel]] = {}
+    shown: list[int | str] = []
     for part in location:
+        if part in choices:
+            current, choices = choices[str(part)], {}
+            continue
+        shown.append(part)
         if current is None or not isinstance(part, str):
             continue
-        field = current.model_fields.get(part)
-        if field is None:
-            return current, None
-        current = _nested_model(field.annotation)
-    return current, field
+        owner, field = current, current.model_fields.get(part)
+        choices = _choices(field) if field else {}
+        current = _nested_model(field.annotation) if field and not choices else None
+    return owner, field, shown
+
+
+def _choices(field: FieldInfo) -> dict[str, type[BaseModel]]:
+    """The models that a field chooses between, by tag; none where it does not choose."""
+    if not isinstance(field.discriminator, str):
+        return {}
+    return {
+        tag: member
+        for member in get_args(field.annotation)
+        for tag in get_args(member.model_fields[field.discriminator].annotation)
+    }
+
+
+def _wrong_choice(key: str, field: FieldInfo | None, value: object) -> Problem:
+    """No tag, or an unknown one: told of the key that holds the tag."""
+    assert field is not None and isinstance(field.discriminator, str), "only a choice by tag breaks this rule"
+    choices, tag = _choices(field), field.discriminator
+    described = next(iter(choices.values())).model_fields[tag].description
+    meaning = f" ({described})" if described else ""
+    if not isinstance(value, Mapping) or tag not in value:
+        return Problem(f"{key}.{tag}", f"is missing{meaning}. Add it.")
+    names = [f'"{name}"' for name in sorted(choices)]
+    one_of = f"one of {', '.join(names[:-1])} or {names[-1]}"
+    if value[tag] is None:
+        return Problem(f"{key}.{tag}", f"is empty, where {one_of} is needed{meaning}. Fill it in.")
+    return Problem(f"{key}.{tag}", f"{show_value(value[tag])} is not {one_of}{meaning}.")
 
 
 def _nested_model(annotation: Any) -> type[BaseModel] | None:
@@ -150,8 +196,3 @@ def _nested_model(annotation: Any) -> type[BaseModel] | None:
         if found is not None:
             return found
     return None
-
-
-def _siblings(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
-    owner, _ = _walk(model, location[:-1])
-    return list(owner.model_fields) if owner else []

@@ -270,7 +270,7 @@ def settings_of(recipe: Recipe, built: BuiltVariant, target: Target) -> dict[str
     flat: dict[str, Any] = {
         "variant": built.variant.name,
         "architecture": recipe.architecture.name,
-        "widths": "/".join(str(width) for width in recipe.architecture.widths),
+        **recipe.architecture.described(),
         "seed": recipe.seed,
         "epochs": recipe.training.epochs,
         "fine_tune_epochs": recipe.fine_tune_epochs,

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, Field, field_validator
 
 from edgewright.errors import DataError, Problem, RecipeError
+from edgewright.pipeline.architecture import ArchitectureSettings, EntryPointSettings
 from edgewright.pipeline.broken_rule import show_value
 from edgewright.pipeline.datasets import digits
 from edgewright.pipeline.document import parse_fields, read_document
@@ -25,6 +26,8 @@ SectionT = TypeVar("SectionT", bound=BaseModel)
 VARIANT_NAME_LENGTH = 10
 # Below this many samples the range of an activation is a matter of luck.
 MIN_CALIBRATION_SAMPLES = 64
+# Channels, height, width of one digit.
+_DIGITS_SHAPE = (1, 28, 28)
 # Samples outside the test split, by source.
 _POOL_SAMPLES = {"shipped": 19_000, "full": 60_000}
 
@@ -55,23 +58,6 @@ class DataSettings(Strict):
                 f"{MIN_CALIBRATION_SAMPLES} samples. Raise it, or drop the INT8 variants."
             )
         return count
-
-
-class ArchitectureSettings(Strict):
-    """Which network."""
-
-    name: Literal["resnet8"] = Field(description="architecture")
-    widths: list[int] = Field([32, 64, 128], min_length=3, max_length=3, description="channels of the three stages")
-
-    @field_validator("widths")
-    @classmethod
-    def _widths_are_multiples(cls, widths: list[int]) -> list[int]:
-        bad = [width for width in widths if width < 8 or width > 1024 or width % 8]
-        if bad:
-            raise ValueError(
-                f"{show_value(bad[0])} is not a multiple of 8 from 8 to 1024: other widths run slower on CPUs."
-            )
-        return widths
 
 
 class TrainingSettings(Strict):
@@ -199,6 +185,12 @@ class Recipe(Strict):
         return max((variant.prune.fine_tune_epochs for variant in self.variants if variant.prune), default=0)
 
 
+class _ArchitectureSection(Strict):
+    """The section by itself: a choice is no model that could be parsed alone."""
+
+    architecture: ArchitectureSettings
+
+
 def load_recipe(path: Path, targets: Mapping[str, Target] | None, targets_file: str) -> Recipe:
     """Reads and checks a recipe against the targets it names.
 
@@ -216,6 +208,7 @@ def load_recipe(path: Path, targets: Mapping[str, Target] | None, targets_file: 
     problems += check_sections(sections, targets, targets_file)
     if sections.data:
         problems += _check_source(sections.data)
+    problems += _check_own_network(sections)
     if problems or recipe is None:
         raise RecipeError(str(path), tuple(problems))
     return recipe
@@ -247,9 +240,10 @@ def _readable_sections(document: Mapping[str, Any]) -> Sections:
     def section(model: type[SectionT], key: str) -> SectionT | None:
         return parse_fields(model, document.get(key))[0]
 
+    architecture = parse_fields(_ArchitectureSection, {"architecture": document.get("architecture")})[0]
     return Sections(
         data=section(DataSettings, "data"),
-        architecture=section(ArchitectureSettings, "architecture"),
+        architecture=architecture.architecture if architecture else None,
         gate=section(GateSettings, "gate"),
         variants=readable,
         all_variants=bool(entries) and len(readable) == len(entries),
@@ -267,3 +261,24 @@ def _check_source(data: DataSettings) -> list[Problem]:
     if data.limit_per_class is not None:
         pool = min(pool, data.limit_per_class * len(digits.LABELS_NAMES))
     return check_calibration_split(data, pool)
+
+
+def _check_own_network(sections: Sections) -> list[Problem]:
+    """Builds a network of your own on trial, where the shape of the data is known.
+
+    The networks that ship need no trial: their settings are checked field by field.
+    """
+    if not isinstance(sections.architecture, EntryPointSettings) or sections.data is None:
+        return []
+    from edgewright.pipeline.models.checks import check_network  # imports PyTorch
+
+    return check_network(
+        sections.architecture,
+        _DIGITS_SHAPE,
+        len(digits.LABELS_NAMES),
+        {
+            f"variants[{index}].prune": variant.prune.sparsity
+            for index, variant in sections.variants.items()
+            if variant.prune
+        },
+    )

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from edgewright.errors import Problem
 from edgewright.pipeline.broken_rule import did_you_mean
-from edgewright.pipeline.pruning.channels import CHANNEL_MULTIPLE, kept_channels
 from edgewright.pipeline.targets import Target
 
 if TYPE_CHECKING:
-    from edgewright.pipeline.recipe import ArchitectureSettings, DataSettings, GateSettings, PruneSettings, Variant
+    from edgewright.pipeline.architecture import Architecture, ArchitectureSettings
+    from edgewright.pipeline.recipe import DataSettings, GateSettings, PruneSettings, Variant
 
 # With less left to train on there is nothing to prune and quantize.
 _MOST_SHARES = 0.95
@@ -115,7 +115,7 @@ def _check_uniqueness(index: int, variant: Variant, variants: Mapping[int, Varia
     return problems
 
 
-def _check_pruning(index: int, prune: PruneSettings, architecture: ArchitectureSettings | None) -> list[Problem]:
+def _check_pruning(index: int, prune: PruneSettings, architecture: Architecture | None) -> list[Problem]:
     key, problems = f"variants[{index}].prune", []
     if prune.schedule == "one_shot":
         problems += [
@@ -129,13 +129,9 @@ def _check_pruning(index: int, prune: PruneSettings, architecture: ArchitectureS
             "Set at least 2, or schedule: one_shot."
         )
         problems.append(Problem(f"{key}.fine_tune_epochs", message))
-    widths = architecture.widths if architecture else []
-    if widths and all(kept_channels(width, prune.sparsity) == width for width in widths):
-        message = (
-            f"{prune.sparsity:g} removes no channel of widths {widths}, of which multiples of {CHANNEL_MULTIPLE} are "
-            "kept. Raise it, or widen architecture.widths."
-        )
-        problems.append(Problem(f"{key}.sparsity", message))
+    nothing = architecture.nothing_to_prune(prune.sparsity) if architecture else None
+    if nothing:
+        problems.append(Problem(f"{key}.sparsity", nothing))
     return problems
 
 

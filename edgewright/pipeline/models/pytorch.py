@@ -1,74 +1,89 @@
-"""Architectures in PyTorch, built by name.
+"""The architectures in PyTorch, built by the name that recipes use.
 
-The residual net follows the ResNet-8 of MLPerf Tiny (three stacks of one basic block each, He et al. 2015); its widths are
-free because narrow nets are all overhead on a CPU: at 28x28 pixels a 32/64/128 net is the first that INT8 pays for.
+Every architecture is a class that takes the shape of one sample, the number of classes, and its own settings as keyword
+arguments; its settings and their bounds stand in ``edgewright.pipeline.architecture``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import torch
 from torch import nn
 
 from edgewright.errors import StageError
+from edgewright.pipeline.models import entry_point
+from edgewright.pipeline.models.ds_cnn import DsCnn
+from edgewright.pipeline.models.geometry import InputShape
+from edgewright.pipeline.models.mobilenet_v1 import MobileNetV1
+from edgewright.pipeline.models.resnet8 import BasicBlock, ResNet8
+from edgewright.pipeline.models.vit import Vit
+
+__all__ = ["ARCHITECTURES", "BasicBlock", "build_model", "check_answer"]
+
+ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
+    {
+        "ds_cnn": DsCnn,
+        "entry_point": entry_point.build,
+        "mobilenet_v1": MobileNetV1,
+        "resnet8": ResNet8,
+        "vit": Vit,
+    }
+)
 
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with batch norm and a shortcut (1x1 convolution where the shape changes)."""
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(out_channels)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or in_channels != out_channels:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
-            )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps float32 ``[N, in, H, W]`` to ``[N, out, H/stride, W/stride]``."""
-        y = torch.relu(self.norm1(self.conv1(x)))
-        y = self.norm2(self.conv2(y))
-        return torch.relu(y + self.shortcut(x))
-
-
-class ResNet8(nn.Module):
-    """ResNet-8: a stem, three basic blocks, global average pooling, one linear layer."""
-
-    def __init__(self, in_channels: int, classes: int, widths: Sequence[int]) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
-        )
-        self.block1 = BasicBlock(widths[0], widths[0], stride=1)
-        self.block2 = BasicBlock(widths[0], widths[1], stride=2)
-        self.block3 = BasicBlock(widths[1], widths[2], stride=2)
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.head = nn.Linear(widths[2], classes)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps float32 ``[N, C, H, W]`` to class scores float32 ``[N, classes]``."""
-        x = self.block3(self.block2(self.block1(self.stem(x))))
-        scores: torch.Tensor = self.head(torch.flatten(self.pool(x), 1))
-        return scores
-
-
-def build_model(architecture: str, input_shape: tuple[int, int, int], classes: int, widths: Sequence[int]) -> nn.Module:
-    """Builds an untrained model.
+def build_model(
+    architecture: str, input_shape: InputShape, classes: int, *settings: object, **named: object
+) -> nn.Module:
+    """Builds an untrained model and checks that it answers as a classifier of this data must.
 
     Args:
-        architecture: Name of the architecture; ``resnet8`` is known.
+        architecture: Name of the architecture.
         input_shape: Channels, height, width of one sample.
         classes: Number of outputs.
-        widths: Channels of the stages.
+        settings: The architecture's own settings, by place.
+        named: The architecture's own settings, by name.
 
     Raises:
-        StageError: The architecture is not known.
+        StageError: The architecture is not known, or a network of your own cannot be built or does not answer as it must.
     """
-    if architecture != "resnet8":
-        raise StageError(f"architecture.name {architecture!r} is not known. Known: resnet8.")
-    return ResNet8(input_shape[0], classes, widths)
+    make = ARCHITECTURES.get(architecture)
+    if make is None:
+        raise StageError(f"architecture.name {architecture!r} is not known. Known: {', '.join(ARCHITECTURES)}.")
+    model = make(input_shape, classes, *settings, **named)
+    check_answer(model, input_shape, classes)
+    return model
+
+
+def check_answer(model: nn.Module, input_shape: InputShape, classes: int) -> None:
+    """Whether a batch of two empty samples gives two rows of scores; leaves the model as it was.
+
+    Raises:
+        StageError: It does not.
+    """
+    training = model.training
+    shape = f"[2, {', '.join(str(length) for length in input_shape)}]"
+    try:
+        with torch.inference_mode():
+            answer = model.eval()(torch.zeros(2, *input_shape))
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise StageError(
+            f"architecture: {type(model).__name__} fails on a batch float32 {shape} of this data: {reason}. "
+            "Make its forward take that shape."
+        ) from error
+    finally:
+        model.train(training)
+    if not isinstance(answer, torch.Tensor):
+        found = f"a {type(answer).__name__}"
+    elif tuple(answer.shape) != (2, classes) or answer.dtype != torch.float32:
+        found = f"{str(answer.dtype).removeprefix('torch.')} {list(answer.shape)}"
+    elif not bool(torch.isfinite(answer).all()):
+        found = "scores that are not finite"
+    else:
+        return
+    raise StageError(
+        f"architecture: {type(model).__name__} answers a batch float32 {shape} with {found}; float32 [2, {classes}] is "
+        f"needed, one score for each of the {classes} classes. Correct its last layer."
+    )

@@ -19,6 +19,7 @@ from edgewright.pipeline.stages.snapshot import SnapshotResult
 from edgewright.pipeline.stages.train import (
     TrainResult,
     as_result,
+    fresh_model,
     training_inputs,
     training_plan,
     training_samples,
@@ -149,24 +150,19 @@ def compress(
     import torch
 
     from edgewright.pipeline.export.onnx import export_onnx
-    from edgewright.pipeline.models.pytorch import build_model
     from edgewright.pipeline.pruning.pytorch import measure_cost
     from edgewright.pipeline.training.pytorch import load_weights, weights_to_bytes
 
     store = ArtifactStore(root)
     training, validation = training_samples(store, snapshot)
 
-    def fresh_model() -> nn.Module:
-        architecture = recipe.architecture
-        return build_model(architecture.name, snapshot.input_shape, len(snapshot.class_names), architecture.widths)
-
-    model = load_weights(fresh_model(), store.read(base_weights))
+    model = load_weights(fresh_model(recipe, snapshot), store.read(base_weights))
     example = torch.zeros(1, *snapshot.input_shape)
     before = measure_cost(model, example)
     trained = _prune_and_train(recipe, model, example, prune, training, validation, work, on_progress)
     weights = store.put_bytes(weights_to_bytes(trained.model if trained else model))
     # A fresh object per export: the exporter leaves traces in the model it is given.
-    final = load_weights(fresh_model(), store.read(weights))
+    final = load_weights(fresh_model(recipe, snapshot), store.read(weights))
     exported = export_onnx(
         final, validation.inputs[:_PARITY_SAMPLES], recipe.export.opset, recipe.export.parity_tolerance
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgewright.errors import StageError
 from edgewright.pipeline.artifact_store import Artifact, ArtifactStore, Outcome, Stage
 from edgewright.pipeline.isolation import run_isolated
 from edgewright.pipeline.progress import ProgressListener, ignore_progress
@@ -17,6 +18,8 @@ from edgewright.pipeline.stages.snapshot import SnapshotResult
 from edgewright.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from edgewright.pipeline.training.pytorch import EpochFigures, Samples, TrainingPlan, TrainingResult
 
 STAGE = Stage("train", "edgewright.pipeline.stages.train", ("numpy", "torch"))
@@ -82,7 +85,7 @@ def training_inputs(recipe: Recipe, snapshot: SnapshotResult) -> dict[str, objec
     """What any training depends on."""
     return {
         "seed": recipe.seed,
-        "architecture": recipe.architecture.model_dump(mode="json"),
+        "architecture": recipe.architecture.identity(),
         "training": recipe.training.model_dump(mode="json", exclude={"deadline_s", "epochs"}),
         "snapshot": snapshot.sha256,
         "preprocessing": snapshot.preprocessing.to_json(),
@@ -94,18 +97,42 @@ def train_base(root: Path, recipe: Recipe, snapshot: SnapshotResult, *, on_progr
     """Trains from scratch; runs in a process of its own."""
     import torch
 
-    from edgewright.pipeline.models.pytorch import build_model
     from edgewright.pipeline.training.pytorch import train, weights_to_bytes
 
     store = ArtifactStore(root)
+    _check_network(recipe, snapshot)
     training, validation = training_samples(store, snapshot)
     torch.manual_seed(recipe.seed)
-    model = build_model(
-        recipe.architecture.name, snapshot.input_shape, len(snapshot.class_names), recipe.architecture.widths
-    )
+    model = fresh_model(recipe, snapshot)
     plan = training_plan(recipe.training, recipe.training.epochs, recipe.training.learning_rate, recipe.seed)
     trained = train(model, training, validation, plan, work="train", on_progress=on_progress)
     return as_result(trained, store.put_bytes(weights_to_bytes(trained.model)))
+
+
+def fresh_model(recipe: Recipe, snapshot: SnapshotResult) -> nn.Module:
+    """The recipe's network, untrained, for these data.
+
+    Raises:
+        StageError: It cannot be built, or does not answer as a classifier of these data must.
+    """
+    from edgewright.pipeline.models.pytorch import build_model
+
+    settings = recipe.architecture.network_settings()
+    return build_model(recipe.architecture.name, snapshot.input_shape, len(snapshot.class_names), **settings)
+
+
+def _check_network(recipe: Recipe, snapshot: SnapshotResult) -> None:
+    """Finds out before the training, not after, that a network does not fit these data or cannot be pruned."""
+    from edgewright.pipeline.models.checks import check_network
+
+    sparsities = {
+        f"variants[{index}].prune": variant.prune.sparsity
+        for index, variant in enumerate(recipe.variants)
+        if variant.prune
+    }
+    problems = check_network(recipe.architecture, snapshot.input_shape, len(snapshot.class_names), sparsities)
+    if problems:
+        raise StageError("; ".join(f"{problem.key}: {problem.message}" for problem in problems))
 
 
 def as_result(trained: TrainingResult, weights: Artifact) -> TrainResult:

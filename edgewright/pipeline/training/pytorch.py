@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from edgewright.errors import StageError
+from edgewright.pipeline.models.attention import PositionEmbedding
 from edgewright.pipeline.progress import Progress, ProgressListener, ignore_progress
 
 # A step hook sees the model after each step: (model, fraction of training done in 0..1) -> whether it changed the model.
@@ -246,13 +247,19 @@ def load_weights(model: nn.Module, content: bytes) -> nn.Module:
 
 def _resize(module: nn.Module, weight: torch.Tensor, has_bias: bool) -> None:
     """Gives a layer the shape of pruned weights."""
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, nn.Conv1d | nn.Conv2d):
+        if module.groups > 1 and module.groups == module.in_channels == module.out_channels:
+            module.groups = weight.shape[0]  # one filter per channel, however many are left
         module.out_channels, module.in_channels = weight.shape[0], weight.shape[1] * module.groups
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = weight.shape[0], weight.shape[1]
-    elif isinstance(module, nn.BatchNorm2d):
+    elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
         module.num_features = weight.shape[0]
         module.running_mean, module.running_var = torch.zeros(weight.shape[0]), torch.ones(weight.shape[0])
+    elif isinstance(module, nn.LayerNorm):
+        module.normalized_shape = tuple(weight.shape)
+    elif isinstance(module, PositionEmbedding):
+        pass  # it is nothing but its weight
     else:
         raise StageError(
             f"a {type(module).__name__} cannot be narrowed to pruned weights of shape {tuple(weight.shape)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -14,8 +15,22 @@ import numpy.typing as npt
 import pytest
 from ruamel.yaml import YAML
 
+from edgewright.measurement import Measurement, ProcessFigures
+from edgewright.pipeline.artifact_store import ArtifactStore
 from edgewright.pipeline.datasets import digits
 from edgewright.pipeline.datasets.dataset import take_subset
+from edgewright.pipeline.evidence import NoneYet
+from edgewright.pipeline.judging import BuiltVariant, Decision, decide
+from edgewright.pipeline.predictions import Predictions
+from edgewright.pipeline.publishing import Published, TargetBuild, publish
+from edgewright.pipeline.recipe import PruneSettings, Recipe, Variant
+from edgewright.pipeline.stages.compress import CompressResult, Cost
+from edgewright.pipeline.stages.evaluate import EvaluationResult
+from edgewright.pipeline.stages.measure import MeasureResult
+from edgewright.pipeline.stages.pack import PackResult
+from edgewright.pipeline.stages.snapshot import SnapshotResult
+from edgewright.pipeline.stages.train import Epoch, TrainResult
+from edgewright.pipeline.targets import Target
 from edgewright.preprocessing import Preprocessing
 
 _SOUND_RECIPE: dict[str, Any] = {
@@ -37,6 +52,7 @@ _SOUND_TARGETS: dict[str, Any] = {
     "pi5-arm64": {"platform": "linux/arm64", "engine": "onnxruntime", "pays": ["latency", "size"]},
 }
 
+NONE_YET = NoneYet()
 Spoil = Callable[[dict[str, Any]], Any]
 
 
@@ -140,3 +156,128 @@ def float_onnx(
         return export_onnx(model, some_digits.inputs[:16], opset, 1e-3).content
 
     return export
+
+
+class HandMade:
+    """Builds without training: answers of one's choice, sizes and latencies of one's choice, real bundles around them."""
+
+    samples = 2000
+
+    def __init__(self, folder: Path, tracking: Any, make_bundle: Callable[..., Any]) -> None:
+        self.folder, self.tracking, self._make_bundle = folder, tracking, make_bundle
+        self.store = ArtifactStore(folder / "store")
+        self.labels = np.arange(self.samples, dtype=np.int64) % 10
+        self.digests = tuple(hashlib.sha256(b"%d" % index).hexdigest() for index in range(self.samples))
+
+    def predictions(self, wrong: int, first: int = 0) -> Predictions:
+        """Wrong on so many samples in a row."""
+        predicted = self.labels.copy()
+        predicted[first : first + wrong] = (predicted[first : first + wrong] + 1) % 10
+        return Predictions(self.digests, self.labels, predicted)
+
+    def measurement(self, latency_ms: float) -> Measurement:
+        figures = ProcessFigures(latency_ms, 1.2 * latency_ms, 1.5 * latency_ms, latency_ms, 5.0, 60.0, 1000.0, 100)
+        return Measurement("onnxruntime", "1.0", ("CPUExecutionProvider",), 1, (figures,) * 7)
+
+    def variant(self, name: str, wrong: int, size_bytes: int, reference: bool) -> BuiltVariant:
+        model = self.store.put_bytes(name.encode() * size_bytes)
+        cost = Cost(1000, 10_000, 4000, 3000)
+        answers = self.predictions(wrong)
+        answers.save(self.folder / f"{name}.npz")
+        kept = self.store.put_file(self.folder / f"{name}.npz")
+        evaluation = EvaluationResult(
+            validation=kept,
+            test=kept,
+            validation_accuracy_pct=answers.accuracy_pct,
+            accuracy_pct=answers.accuracy_pct,
+            recall_pct={"0": 99.0},
+            size_bytes=size_bytes,
+            compressed_size_bytes=size_bytes // 2,
+            engine_version="1.0",
+            providers_in_use=("CPUExecutionProvider",),
+        )
+        prune = None if reference else PruneSettings(sparsity=0.5, fine_tune_epochs=1)
+        after = cost if reference else Cost(500, 5000, 2000, 1500)
+        compress = CompressResult(model, model, cost, after, None, 18, {"Conv": 9}, 1e-6)
+        return BuiltVariant(Variant(name=name, prune=prune), model, compress, None, evaluation)
+
+    def build(
+        self,
+        build: str = "b1",
+        wrong: dict[str, int] | None = None,
+        latencies_ms: dict[str, float] | None = None,
+        gate: dict[str, Any] | None = None,
+        target: dict[str, Any] | None = None,
+    ) -> TargetBuild:
+        """One target's build: ``fp32`` and one pruned variant per further entry of ``wrong``, each half as large.
+
+        Latencies are those given, else the target is another machine's.
+        """
+        wrong = wrong or {"fp32": 20, "p50": 22}
+        variants = {
+            name: self.variant(name, count, 4096 >> place, name == "fp32")
+            for place, (name, count) in enumerate(wrong.items())
+        }
+        recipe = Recipe.model_validate(
+            {
+                **_SOUND_RECIPE,
+                "variants": [each.variant.model_dump() for each in variants.values()],
+                "targets": ["t"],
+                "gate": {"accuracy_floor_pct": 90.0, **(gate or {})},
+            }
+        )
+        measured = None
+        if latencies_ms is not None:
+            measured = MeasureResult({name: self.measurement(ms) for name, ms in latencies_ms.items()}, "0" * 64)
+        snapshot = SnapshotResult(
+            "d" * 64,
+            *[self.store.put_bytes(b"data")] * 2,
+            tuple("0123456789"),
+            {"test": 2000},
+            (1, 28, 28),
+            (0.1,),
+            (0.3,),
+        )
+        epochs = (Epoch(1, 0.5, 0.4, 90.0, 1.0), Epoch(2, 0.3, 0.2, 95.0, 1.0))
+        base = TrainResult(self.store.put_bytes(b"weights"), epochs, 2, False, "cpu")
+        platform = {"platform": "linux/amd64" if measured else "linux/arm64", "engine": "onnxruntime", "pays": ["size"]}
+        described = Target.model_validate({**platform, "budgets": {"latency_p95_ms": 20.0}, **(target or {})})
+        return TargetBuild(recipe, build, snapshot, base, "t", described, variants, measured)
+
+    def decide(self, made: TargetBuild, champion: Any = NONE_YET, baseline: Any = NONE_YET) -> Decision:
+        """What the gate says of it."""
+        return decide(
+            self.store,
+            made.recipe,
+            made.target_name,
+            made.target,
+            made.variants,
+            made.measured,
+            made.reports,
+            champion=champion,
+            baseline=baseline,
+        )
+
+    def pack(self, made: TargetBuild) -> dict[str, PackResult]:
+        """Real bundles of all variants, by name."""
+        packed = {}
+        for name in made.variants:
+            folder = self.folder / f"bundle-{made.build}-{name}"
+            fields = {"target": made.target_name, "platform": made.target.platform, "variant": name}
+            bundle = self._make_bundle(folder, build=made.build, **fields)
+            packed[name] = PackResult(
+                bundle.sha256, {path.name: self.store.put_file(path) for path in sorted(folder.iterdir())}
+            )
+        return packed
+
+    def publish(self, made: TargetBuild, decision: Decision | None = None, champion: Any = None) -> Published:
+        """Put it into the registry, judged against nobody unless a decision is given."""
+        return publish(self.store, self.tracking, made, decision or self.decide(made), self.pack(made), champion)
+
+
+@pytest.fixture
+def hand_made(tmp_path: Path, empty_registry: Any, make_bundle: Callable[..., Any]) -> HandMade:
+    """Builds without training, and an empty registry for them."""
+    folder = tmp_path / "hand-made"
+    folder.mkdir()
+    return HandMade(folder, empty_registry, make_bundle)

@@ -1,0 +1,122 @@
+"""What a released version answers on today's test split: its kept answers, or its bundle run again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgewright.pipeline.datasets import digits
+from edgewright.pipeline.datasets.dataset import take_subset
+from edgewright.pipeline.evidence import NoneYet, Unavailable
+from edgewright.pipeline.incumbents import incumbent_predictions
+from edgewright.pipeline.predictions import Predictions
+from edgewright.pipeline.recipe import DataSettings
+from edgewright.pipeline.stages import snapshot as snapshot_stage
+from edgewright.pipeline.stages.snapshot import SnapshotResult
+from edgewright.pipeline.tracking import ModelVersion, RunRecord, log_run, register
+from edgewright.predictor import open_predictor
+
+
+@pytest.fixture
+def take(hand_made: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], SnapshotResult]:
+    """A snapshot of real digits with so many test images of each."""
+    whole = digits.load()
+
+    def snapshot(per_class: int) -> SnapshotResult:
+        monkeypatch.setattr(digits, "load", lambda *_: take_subset(whole, None, per_class))
+        # Another number of training images, so that it is no remembered snapshot.
+        settings = {"dataset": "digits", "limit_per_class": 60 + per_class, "calibration_samples": 64}
+        shares = {"validation_share": 0.2, "calibration_share": 0.3}
+        taken: SnapshotResult = snapshot_stage.run(
+            hand_made.store, DataSettings.model_validate({**settings, **shares})
+        ).value
+        return taken
+
+    return snapshot
+
+
+@pytest.fixture
+def release(hand_made: Any, make_bundle: Callable[..., Any]) -> Callable[..., tuple[ModelVersion, Any]]:
+    """Release a real bundle with kept predictions; returns the version and the bundle."""
+
+    def publish(kept: Predictions, **fields: Any) -> tuple[ModelVersion, Any]:
+        bundle = make_bundle(hand_made.folder / "released", **fields)
+        path = hand_made.folder / "kept.npz"
+        kept.save(path)
+        artifacts = {"bundle": bundle.folder, "predictions.npz": path}
+        record = RunRecord(model="digits", build="b1", variant="i8", target="t", artifacts=artifacts)
+        run_id = log_run(hand_made.tracking, record)
+        words = {"run_id": run_id, "build": "b1", "bundle_sha256": bundle.sha256, "verdict": "pass", "variant": "i8"}
+        return register(hand_made.tracking, "digits", "t", **words), bundle
+
+    return publish
+
+
+def ask(hand_made: Any, version: ModelVersion | None, snapshot: SnapshotResult) -> Any:
+    return incumbent_predictions(hand_made.store, hand_made.tracking, version, snapshot, hand_made.build().target)
+
+
+def records(hand_made: Any) -> int:
+    return len(list((hand_made.store.root / "stages" / "incumbent").glob("*.json")))
+
+
+def test_nobody_in_office_yet(hand_made: Any, take: Callable[[int], SnapshotResult]) -> None:
+    assert ask(hand_made, None, take(30)) == NoneYet()
+
+
+def test_the_kept_answers_serve_as_long_as_the_test_split_is_the_same(
+    hand_made: Any, take: Callable[[int], SnapshotResult], release: Callable[..., Any]
+) -> None:
+    snapshot = take(30)
+    test = snapshot_stage.load(hand_made.store, snapshot).test
+    kept = Predictions(test.sample_sha256, test.labels, np.zeros_like(test.labels))
+    version, _ = release(kept)
+    assert ask(hand_made, version, snapshot) == kept
+    assert records(hand_made) == 0
+
+
+def test_on_another_test_split_the_released_bundle_answers_again_once(
+    hand_made: Any, take: Callable[[int], SnapshotResult], release: Callable[..., Any]
+) -> None:
+    version, bundle = release(hand_made.predictions(0))
+    snapshot = take(40)
+    test = snapshot_stage.load(hand_made.store, snapshot).test
+    answers = ask(hand_made, version, snapshot)
+    with open_predictor(bundle) as predictor:
+        expected = predictor.predict(test.images).label_index
+    assert answers == Predictions(test.sample_sha256, test.labels, expected)
+    assert answers.accuracy_pct > 85, "a real model on real digits"
+    assert ask(hand_made, version, snapshot) == answers
+    assert records(hand_made) == 1, "remembered"
+
+
+def test_a_label_that_was_corrected_is_another_test_split(
+    hand_made: Any, take: Callable[[int], SnapshotResult], release: Callable[..., Any]
+) -> None:
+    snapshot = take(30)
+    test = snapshot_stage.load(hand_made.store, snapshot).test
+    labels = test.labels.copy()
+    labels[0] = (labels[0] + 1) % 10
+    version, _ = release(Predictions(test.sample_sha256, labels, labels))
+    answers = ask(hand_made, version, snapshot)
+    assert np.array_equal(answers.labels, test.labels)
+
+
+def test_answers_that_cannot_be_had_are_said_to_be_missing_and_why(
+    hand_made: Any, take: Callable[[int], SnapshotResult], release: Callable[..., Any], zoo: Any, tmp_path: Path
+) -> None:
+    from edgewright.postprocessing import Classification
+
+    version, _ = release(hand_made.predictions(0), postprocessing=Classification(tuple("abcdefghij")))
+    answer = ask(hand_made, version, take(30))
+    assert isinstance(answer, Unavailable)
+    assert "'a'" in answer.reason and "'0'" in answer.reason
+    for model in (hand_made.tracking.home / "mlflow" / "artifacts").rglob("model.onnx"):
+        model.write_bytes(b"damaged")
+    answer = ask(hand_made, version, take(31))
+    assert isinstance(answer, Unavailable)
+    assert "model.onnx" in answer.reason
