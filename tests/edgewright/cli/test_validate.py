@@ -32,7 +32,7 @@ def test_a_sound_recipe_is_one_line_that_says_what_would_be_built(capsys: pytest
 
 def test_problems_of_the_recipe_go_to_stderr_with_status_2(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
-    mine.write_text(RECIPE.read_text().replace("linux-x86", "pi6").replace("epochs: 3", "epochs: many"))
+    mine.write_text(RECIPE.read_text().replace("linux-x86", "pi6").replace("\n  epochs: 3", "\n  epochs: many"))
     assert validate(capsys, mine) == (
         2,
         "",
