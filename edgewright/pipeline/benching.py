@@ -83,7 +83,8 @@ class BuildCost:
 
 def compute_seconds(store: ArtifactStore) -> float:
     """Sum of the compute times that the store's stage records hold."""
-    return sum(float(json.loads(path.read_bytes())["compute_s"]) for path in (store.root / "stages").rglob("*.json"))
+    records = (json.loads(path.read_bytes()) for path in (store.root / "stages").rglob("*.json"))
+    return sum(float(record["content"]["compute_s"]) for record in records)
 
 
 def bench_models(
