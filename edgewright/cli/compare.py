@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from rich.table import Table
 
@@ -21,6 +22,9 @@ _COLUMNS = (
     ("memory", "peak_memory_mib", "{:.0f} MiB"),
     ("speed-up", "speedup_x", "{:.2f}x"),
 )
+# In a terminal narrower than this the table leaves these out, and the verdict may take two lines.
+_ROOMY_WIDTH = 120
+_LEFT_OUT = {"p50", "memory"}
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -30,24 +34,30 @@ def run(arguments: argparse.Namespace) -> int:
         raise RegistryError(f"{arguments.model}: no build is recorded. Make one: edgewright build RECIPE")
     console = open_console()
     for target in sorted({row.target for row in rows}):
-        table = Table(title=f"{arguments.model} on {target}", title_justify="left", box=None)
-        table.add_column("build", no_wrap=True)
-        table.add_column("variant", no_wrap=True)
-        for heading, _, _ in _COLUMNS:
-            table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("verdict", no_wrap=True)
-        for row in rows:
-            if row.target == target:
-                table.add_row(*_cells(row), style="bold" if row.is_champion else None)
-        console.print(table)
+        console.print(
+            _table(f"{arguments.model} on {target}", [row for row in rows if row.target == target], console.width)
+        )
         console.print()
     return 0
 
 
-def _cells(row: ComparisonRow) -> list[str]:
-    release = ""
-    if row.version is not None:
-        release = f"  version {row.version}" + (f" ({', '.join(row.aliases)})" if row.aliases else "")
-    figures = [figure(row.metrics.get(key), form) for _, key, form in _COLUMNS]
-    verdict = row.verdict if row.version is not None else "-"
-    return [row.build, row.variant, *figures, verdict.replace("_", " ") + release]
+def _table(title: str, rows: Sequence[ComparisonRow], width: int) -> Table:
+    narrow = width < _ROOMY_WIDTH
+    columns = [column for column in _COLUMNS if not narrow or column[0] not in _LEFT_OUT]
+    table = Table(title=title, title_justify="left", box=None, collapse_padding=narrow, pad_edge=not narrow)
+    table.add_column("build", no_wrap=True)
+    table.add_column("variant", no_wrap=True)
+    for heading, _, _ in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=not narrow)
+    for row in rows:
+        figures = [figure(row.metrics.get(key), form) for _, key, form in columns]
+        table.add_row(row.build, row.variant, *figures, _verdict(row), style="bold" if row.is_champion else None)
+    return table
+
+
+def _verdict(row: ComparisonRow) -> str:
+    if row.version is None:
+        return "-"
+    aliases = f" ({', '.join(row.aliases)})" if row.aliases else ""
+    return f"{row.verdict.replace('_', ' ')}  version {row.version}{aliases}"

@@ -17,6 +17,8 @@ from edgewright.pipeline.summary import BuildSummary, TargetSummary, VariantSumm
 
 # Piped output has no width of its own; this one holds every table.
 _PIPED_WIDTH = 140
+# In less than this the table leaves out what ran the model, and marks the chosen variant with an arrow alone.
+_ROOMY_WIDTH = 110
 
 
 def open_console() -> Console:
@@ -91,7 +93,7 @@ def show_summary(console: Console, summary: BuildSummary, seconds: float) -> Non
     """Prints a build's tables, verdicts, what happened and what to do next."""
     for target in summary.targets:
         console.print()
-        console.print(_table(summary, target))
+        console.print(_table(summary, target, narrow=console.width < _ROOMY_WIDTH))
         if target.outcome == "fail" or (target.outcome == "not_measurable" and target.measured_here):
             say(console, "\n".join(target.verdict.summary_lines(target.note)))
     console.print()
@@ -116,35 +118,42 @@ def say(console: Console, text: str) -> None:
     console.print(Text(text), soft_wrap=True)
 
 
-def _table(summary: BuildSummary, target: TargetSummary) -> Table:
-    table = Table(title=f"{summary.model} on {target.target} ({target.platform})", title_justify="left", box=None)
-    table.add_column("variant")
-    for heading in ("accuracy", "drop (95 %)", "size", "p95", "speed-up"):
+def _table(summary: BuildSummary, target: TargetSummary, narrow: bool) -> Table:
+    table = Table(
+        title=f"{summary.model} on {target.target} ({target.platform})",
+        title_justify="left",
+        box=None,
+        collapse_padding=narrow,
+        pad_edge=not narrow,
+    )
+    table.add_column("variant", no_wrap=True)
+    for heading in ("accuracy", "drop (95 %)", "size", "p95", "speed" if narrow else "speed-up"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("on")
-    table.add_column("verdict")
+    for heading in ("verdict",) if narrow else ("on", "verdict"):
+        table.add_column(heading, no_wrap=True)
     for variant in target.variants:
-        table.add_row(*_cells(target, variant), style="bold" if variant.variant == target.chosen else None)
+        table.add_row(*_cells(target, variant, narrow), style="bold" if variant.variant == target.chosen else None)
     return table
 
 
-def _cells(target: TargetSummary, variant: VariantSummary) -> list[str]:
-    metrics = variant.metrics
+def _cells(target: TargetSummary, variant: VariantSummary, narrow: bool) -> list[str]:
+    metrics, chosen = variant.metrics, variant.variant == target.chosen
     half = (variant.accuracy_high_pct - variant.accuracy_low_pct) / 2
     drop = "reference"
     if variant.drop_high_points is not None:
         drop = f"{metrics['accuracy_drop_points']:+.2f} (≤ {variant.drop_high_points:.2f})"
-    chosen = "  ← chosen" if variant.variant == target.chosen else ""
-    return [
-        variant.variant,
+    verdict = (variant.outcome or "-").replace("_", " ")
+    figures = [
         f"{metrics['accuracy_pct']:.2f} ± {half:.2f} %",
         drop,
         f"{metrics['size_kib']:.0f} KiB",
         figure(metrics.get("latency_p95_ms"), "{:.3f} ms"),
         figure(metrics.get("speedup_x"), "{:.2f}x"),
-        variant.provider.replace("ExecutionProvider", ""),
-        (variant.outcome or "-").replace("_", " ") + chosen,
     ]
+    if narrow:
+        return [variant.variant + (" ←" if chosen else ""), *figures, verdict]
+    provider = variant.provider.replace("ExecutionProvider", "")
+    return [variant.variant, *figures, provider, verdict + ("  ← chosen" if chosen else "")]
 
 
 def figure(value: float | None, form: str) -> str:

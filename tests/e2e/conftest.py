@@ -60,7 +60,6 @@ TARGETS: dict[str, Any] = {
     "board": {
         "platform": "linux/arm64",
         "engine": "onnxruntime",
-        "activation_type": "int8",
         "budgets": {"latency_p95_ms": 10_000},
         "pays": ["size"],
     },

@@ -123,7 +123,7 @@ def test_a_second_build_computes_nothing_and_writes_nothing(first_build: Any, ma
         assert now["variants"] == then["variants"]
         assert (now["version"], now["outcome"], now["champion"]) == (then["version"], then["outcome"], then["champion"])
     stages = {name: state for name, state in stages_of(workshop).items() if not name.startswith(("judge-", "publish-"))}
-    assert len(stages) == 2 + 2 + 4 + 6 + 1 + 4  # data, train, compress, quantize, evaluate, measure, pack
+    assert len(stages) == 2 + 2 + 2 + 6 + 1 + 4  # data, train, compress, quantize, evaluate, measure, pack
     assert set(stages.values()) == {"Unchanged"}, "the page says so"
     said = [line for line in done.out.splitlines() if line.startswith(STAGES)]
     assert len(said) == len(stages)

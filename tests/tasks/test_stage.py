@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -76,9 +77,10 @@ stage.stop_stages(); started = time.monotonic(); thread.join()
 assert time.monotonic() - started < 10
 attempt()
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120, check=True
-    )
+    (tmp_path / "endless.py").write_text("import time\ndef run(*, on_progress):\n    time.sleep(600)\n")
+    path = os.pathsep.join([str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    command, environment = [sys.executable, "-c", code], {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=True, env=environment)
     ended, refused = done.stdout.splitlines()
     assert ended.startswith("CrashError training: its process was ended by SIGKILL")
     assert refused == "StageError train base did not begin: the command was interrupted. Build again to carry on."

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+from rich.console import Console
+
+from edgewright.cli import compare
+
 
 def test_every_variant_of_the_newest_build_and_who_is_in_office(
     release: Callable[..., Any], edgewright: Callable[..., Any]
@@ -47,3 +52,16 @@ def test_a_workspace_without_a_registry_says_how_to_get_one(
     assert said.status == 1
     assert "holds no registry yet: `edgewright build` makes one" in said.err
     assert not (tmp_path / "empty").exists()
+
+
+def test_in_a_narrow_terminal_nothing_is_cut(
+    release: Callable[..., Any], edgewright: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release("0123456789ab")
+    narrow = Console(width=80, highlight=False, force_terminal=False)
+    monkeypatch.setattr(compare, "open_console", lambda: narrow)
+    said = edgewright("compare", "digits")
+    assert "…" not in said.out
+    assert all(len(line) <= 80 for line in said.out.splitlines())
+    assert "champion)" in said.out
+    assert "98.75 %" in said.out
