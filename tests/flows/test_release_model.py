@@ -120,7 +120,7 @@ def test_a_champion_that_changes_after_the_verdict_is_judged_against(
     from tasks import judge_variants
 
     build()
-    changes = {"seed": 1}
+    build(data={**RECIPE["data"], "limit_per_class": 61})
     judged: list[str] = []
     decide = judge_variants.decide
 
@@ -134,7 +134,7 @@ def test_a_champion_that_changes_after_the_verdict_is_judged_against(
     known = {each.version: each for each in versions(registry, "tiny", "here")}
     other = next(number for number, each in known.items() if not each.is_champion)
     monkeypatch.setattr(judge_variants, "decide", decide_slowly)
-    summary = build(**changes)
+    summary = build(seed=1)
     assert judged == ["here", "here"], "judged once more"
     now = champion(registry, "tiny", "here")
     assert now is not None
