@@ -34,26 +34,26 @@ def rank(
 ) -> tuple[str, ...]:
     """Names of the variants worth gating, the best first.
 
-    Compressed variants that lose too much on validation are left out. The reference is only chosen where it is all there is
-    or nothing else qualifies: then the gate says in plain words that it pays nothing. Where latency was not measured the
-    smallest file comes first.
+    Compressed variants that lose too much on validation are left out. Where all of them do, the one that loses least is put
+    forward, so that the gate says by how much: shipping the float model instead would hide it. The reference is only chosen
+    where it is all there is. Where latency was not measured the smallest file comes first.
 
     Args:
         contenders: All variants of one target; the reference among them.
         minimize: What the recipe asks for.
         max_validation_drop_points: Largest acceptable drop on validation, in points.
     """
-    compressed = [
-        contender
-        for contender in contenders
-        if not contender.is_reference and contender.validation_drop_points <= max_validation_drop_points
-    ]
-    measured = all(contender.latency_p50_ms is not None for contender in compressed)
+    compressed = [contender for contender in contenders if not contender.is_reference]
+    if not compressed:
+        return tuple(contender.variant for contender in contenders)
+    qualified = [each for each in compressed if each.validation_drop_points <= max_validation_drop_points]
+    if not qualified:
+        return (min(compressed, key=lambda each: (each.validation_drop_points, each.variant)).variant,)
+    measured = all(contender.latency_p50_ms is not None for contender in qualified)
 
     def order(contender: Contender) -> tuple[float, float, str]:
         if minimize == "latency" and measured:
             return (contender.latency_p50_ms or 0.0, contender.size_bytes, contender.variant)
         return (contender.size_bytes, contender.validation_drop_points, contender.variant)
 
-    ranked = sorted(compressed, key=order) or [contender for contender in contenders if contender.is_reference]
-    return tuple(contender.variant for contender in ranked)
+    return tuple(contender.variant for contender in sorted(qualified, key=order))

@@ -1,4 +1,4 @@
-"""The choice: by validation figures alone, by what the recipe asks for, and the reference only when nothing else is left."""
+"""The choice: by validation figures alone, by what the recipe asks for, and the reference only where there is nothing else."""
 
 from __future__ import annotations
 
@@ -42,10 +42,13 @@ def test_what_loses_more_than_the_limit_on_validation_is_not_chosen(limit: float
     assert rank(ALL, "latency", limit) == left
 
 
-def test_the_reference_is_chosen_only_when_nothing_else_is_left() -> None:
+def test_the_reference_is_chosen_only_where_it_is_all_there_is() -> None:
     assert "fp32" not in rank([dataclasses.replace(FP32, latency_p50_ms=0.01), I8], "latency", 0.5)
-    assert rank(ALL, "latency", 0.0) == ("fp32",)
     assert rank([FP32], "size", 0.5) == ("fp32",)
+
+
+def test_where_all_lose_too_much_the_one_that_loses_least_faces_the_gate_alone() -> None:
+    assert rank(ALL, "latency", 0.0) == rank(ALL, "size", 0.0) == ("i8",)
 
 
 def test_a_variant_that_gained_on_validation_qualifies() -> None:
