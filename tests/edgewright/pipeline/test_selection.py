@@ -1,4 +1,4 @@
-"""The choice: by validation figures alone, by what the recipe asks for, and the reference only where there is nothing else."""
+"""The choice: by validation figures alone, by what the recipe asks for; the reference only where it is all there is."""
 
 from __future__ import annotations
 
