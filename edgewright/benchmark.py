@@ -46,19 +46,20 @@ class Subject:
         model: The model file's bytes.
         engine: Name of the engine.
         settings: How it is run.
-        sample: float32 ``[1, ...]``, one sample after preprocessing: a real one, since some kernels skip zeros.
+        samples: float32 ``[N, ...]``, what each inference is given, after preprocessing: one sample, or a batch. Real ones,
+            since some kernels skip zeros.
     """
 
     model: bytes
     engine: str
     settings: EngineSettings
-    sample: NDArray[np.float32]
+    samples: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        if self.sample.dtype != np.float32 or self.sample.ndim < 2 or len(self.sample) != 1:
+        if self.samples.dtype != np.float32 or self.samples.ndim < 2 or not len(self.samples):
             raise EngineError(
-                f"a model is measured on one float32 sample [1, ...], "
-                f"found {self.sample.dtype} {list(self.sample.shape)}."
+                f"a model is measured on float32 samples [N, ...], one at least, "
+                f"found {self.samples.dtype} {list(self.samples.shape)}."
             )
 
 
@@ -134,12 +135,12 @@ def _one_at_a_time() -> AbstractContextManager[None]:
 
 
 def _write_job(subject: Subject, folder: Path, number: int, effort: Effort) -> dict[str, object]:
-    model, sample = folder / f"{number}.model", folder / f"{number}.npy"
+    model, samples = folder / f"{number}.model", folder / f"{number}.npy"
     model.write_bytes(subject.model)
-    np.save(sample, subject.sample, allow_pickle=False)
+    np.save(samples, subject.samples, allow_pickle=False)
     return {
         "model": str(model),
-        "sample": str(sample),
+        "samples": str(samples),
         "engine": subject.engine,
         "settings": subject.settings.to_json(),
         "effort": dataclasses.asdict(effort),

@@ -45,7 +45,7 @@ class Effort:
 
 
 def measure_here(
-    model: bytes, engine_name: str, settings: EngineSettings, sample: NDArray[np.float32], effort: Effort
+    model: bytes, engine_name: str, settings: EngineSettings, samples: NDArray[np.float32], effort: Effort
 ) -> tuple[Engine, dict[str, Any]]:
     """Measure one model in this process.
 
@@ -53,7 +53,7 @@ def measure_here(
         model: The model file's bytes.
         engine_name: Name of the engine.
         settings: How it is run.
-        sample: float32 ``[1, ...]``.
+        samples: float32 ``[N, ...]``, what each inference is given.
         effort: How long to measure.
 
     Returns:
@@ -68,14 +68,14 @@ def measure_here(
     engine = open_engine(engine_name, model, settings)
     load_ms = (time.perf_counter() - start) * 1e3
     for _ in range(effort.warmup_runs):
-        engine.run(sample)
+        engine.run(samples)
     gc.collect()
     gc.disable()  # a collection in the middle would be charged to one inference
     try:
-        wall_ns, cpu_ns = _time_runs(engine, sample, effort)
+        wall_ns, cpu_ns = _time_runs(engine, samples, effort)
     finally:
         gc.enable()
-    # Memory is read before the batches: the budget is for one sample at a time.
+    # Memory is read before the batches of the throughput: the budget is for what one inference is given.
     peak_memory_mib = read_peak_memory_mib()
     p50, p95, p99 = (float(value) / 1e6 for value in np.percentile(wall_ns, (50, 95, 99)))
     return engine, {
@@ -85,12 +85,12 @@ def measure_here(
         "cpu_p50_ms": float(np.median(cpu_ns)) / 1e6,
         "load_ms": load_ms,
         "peak_memory_mib": peak_memory_mib,
-        "throughput_per_s": _throughput(engine, sample),
+        "throughput_per_s": _throughput(engine, samples),
         "runs": len(wall_ns),
     }
 
 
-def _time_runs(engine: Engine, sample: NDArray[np.float32], effort: Effort) -> tuple[list[int], list[int]]:
+def _time_runs(engine: Engine, samples: NDArray[np.float32], effort: Effort) -> tuple[list[int], list[int]]:
     wall_ns: list[int] = []
     cpu_ns: list[int] = []
     stop_at = time.perf_counter() + effort.budget_s
@@ -98,15 +98,15 @@ def _time_runs(engine: Engine, sample: NDArray[np.float32], effort: Effort) -> t
         # The processor clock is read outside of the wall clock: reading it is a system call on some machines.
         cpu_start = time.process_time_ns()
         start = time.perf_counter_ns()
-        engine.run(sample)
+        engine.run(samples)
         end = time.perf_counter_ns()
         cpu_ns.append(time.process_time_ns() - cpu_start)
         wall_ns.append(end - start)
     return wall_ns, cpu_ns
 
 
-def _throughput(engine: Engine, sample: NDArray[np.float32]) -> float:
-    batch = np.repeat(sample, _THROUGHPUT_BATCH, axis=0)
+def _throughput(engine: Engine, samples: NDArray[np.float32]) -> float:
+    batch = np.resize(samples, (_THROUGHPUT_BATCH, *samples.shape[1:]))  # repeats them as often as it takes
     engine.run(batch)
     batches, start = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - start) < _THROUGHPUT_S or not batches:
@@ -153,8 +153,8 @@ def main() -> int:
     try:
         settings = EngineSettings.from_json(job["settings"])
         pin_to_processors(settings.threads, job["round"])
-        sample = np.load(job["sample"], allow_pickle=False)
-        engine, figures = measure_here(Path(job["model"]).read_bytes(), job["engine"], settings, sample, effort)
+        samples = np.load(job["samples"], allow_pickle=False)
+        engine, figures = measure_here(Path(job["model"]).read_bytes(), job["engine"], settings, samples, effort)
     except EdgewrightError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -25,7 +25,7 @@ from edgewright.manifest import (
     parse_manifest,
     sha256_hex,
 )
-from edgewright.postprocessing import Classification
+from edgewright.postprocessing import Postprocessing
 from edgewright.preprocessing import Preprocessing
 
 
@@ -61,10 +61,9 @@ def write_bundle(
     settings: EngineSettings,
     input_name: str,
     preprocessing: Preprocessing,
-    postprocessing: Classification,
+    postprocessing: Postprocessing,
     build: str,
     data_sha256: str,
-    task: str = "classification",
     golden_tolerance: float = GOLDEN_TOLERANCE,
 ) -> Bundle:
     """Write a bundle in one step: after a crash the folder is there whole, or not at all.
@@ -84,7 +83,6 @@ def write_bundle(
         postprocessing: See `Manifest`.
         build: See `Manifest`.
         data_sha256: See `Manifest`.
-        task: See `Manifest`.
         golden_tolerance: See `Manifest`.
 
     Raises:
@@ -106,7 +104,6 @@ def write_bundle(
         files=tuple(BundleFile(name, sha256_hex(data), len(data)) for name, data in sorted(contents.items())),
         build=build,
         data_sha256=data_sha256,
-        task=task,
     )
     contents[MANIFEST_NAME] = manifest.to_bytes()
     if not folder.exists():

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# A problem with its remedy takes half of this; the names of files and columns may take the rest.
+_MOST_CHARACTERS = 800
+
 
 class EdgewrightError(Exception):
     """Base of everything that edgewright raises on purpose."""
@@ -28,6 +31,19 @@ class Problem:
     message: str
 
 
+def printable(text: str) -> str:
+    """The text with what would spoil a terminal written as escapes; line ends stay."""
+    return "".join(
+        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode() for each in text
+    )
+
+
+def _shortened(message: str) -> str:
+    """A message that shows a value of any length, cut in the middle: rule and remedy stand at its ends."""
+    half = _MOST_CHARACTERS // 2
+    return message if len(message) <= _MOST_CHARACTERS else f"{message[:half]} … {message[-half:]}"
+
+
 class RecipeError(EdgewrightError):
     """A recipe or a targets file breaks rules; carries all of them at once."""
 
@@ -38,8 +54,8 @@ class RecipeError(EdgewrightError):
         self.problems = problems
         width = min(max(len(problem.key) for problem in problems), 40)
         count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
-        lines = [f"  {problem.key:<{width}}  {problem.message}" for problem in problems]
-        super().__init__("\n".join([f"{file}: {count}", *lines]))
+        lines = [f"  {problem.key:<{width}}  {_shortened(problem.message)}" for problem in problems]
+        super().__init__(printable("\n".join([f"{file}: {count}", *lines])))
 
 
 class UsageError(EdgewrightError):
@@ -66,6 +82,10 @@ class MemoryBoundError(StageError):
 
 class CrashError(StageError):
     """A stage's process ended without an answer."""
+
+
+class DiskFullError(StageError):
+    """A disk has no room for what a stage wrote."""
 
 
 class CalibrationError(StageError):

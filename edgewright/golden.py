@@ -3,7 +3,8 @@
 Loading a model proves little: of damaged model files a fifth still load and answer wrongly. A device therefore replays
 these samples before a bundle serves. Byte equality would be too strict (another CPU's INT8 kernels round otherwise),
 decisions alone too lax (a model trained from another seed decides alike on easy samples): so both the decisions and the
-*outputs'* closeness are checked. ``docs/decisions/0004-golden-samples.md`` has the measurements behind the constants.
+*outputs'* closeness are checked. ``docs/decisions/0004-golden-samples.md`` has the measurements behind the constants, and
+``docs/decisions/0011-samples-and-answers.md`` those for anomaly scores.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright.errors import BundleError, DataError
+from edgewright.postprocessing import AnomalyScore, Classification, Decisions, Postprocessing
 
 GOLDEN_COUNT = 16
 # Greatest relative RMS deviation that a replay may show. Measured on digits with an MLP, a CNN and a ResNet-8, U8S8:
@@ -33,8 +35,13 @@ GOLDEN_TOLERANCE = 0.12
 # apart. A deviation at the tolerance moves a gap of two outputs by sqrt(2) tolerances (RMS); 6 are 4.2 times that, which
 # flips 1 in 90,000.
 _MARGIN_IN_TOLERANCES = 6.0
+# A golden sample's anomaly score lies at least this many tolerances (in standard deviations of the outputs) from the
+# threshold, both as square roots. The root of a score is the length of the difference between input and output (RMS): a
+# deviation of the outputs moves it by its own length at most, whatever its direction. So 1 would do for a deviation at the
+# tolerance that strikes all samples alike; 1.5 also does for a sample that takes 2.25 times its share of it.
+_SCORE_MARGIN_IN_TOLERANCES = 1.5
 _MIN_SAMPLES = 4  # fewer answers could be right by chance
-_ARRAYS = {"samples": np.uint8, "outputs": np.float32, "label_index": np.int64}
+_ARRAYS = {"samples": (np.uint8, np.float32), "outputs": (np.float32,), "label_index": (np.int64,)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,22 +49,26 @@ class Golden:
     """Samples and the answers expected for them.
 
     Attributes:
-        samples: uint8 ``[G, H, W]`` or ``[G, H, W, C]``, raw.
+        samples: uint8 or float32 ``[G, ...]``, raw: images ``[G, H, W]`` or ``[G, H, W, C]``, windows ``[G, T, C]``, rows
+            ``[G, F]``.
         outputs: float32 ``[G, K]``, what the model gave.
         label_index: int64 ``[G]``, what was decided.
     """
 
-    samples: NDArray[np.uint8]
+    samples: NDArray[Any]
     outputs: NDArray[np.float32]
     label_index: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        for name, dtype in _ARRAYS.items():
-            if getattr(self, name).dtype != dtype:
-                raise BundleError(f"golden {name} must be {np.dtype(dtype)}, found {getattr(self, name).dtype}.")
+        for name, dtypes in _ARRAYS.items():
+            if (found := getattr(self, name).dtype) not in [np.dtype(dtype) for dtype in dtypes]:
+                wanted = " or ".join(str(np.dtype(dtype)) for dtype in dtypes)
+                raise BundleError(f"golden {name} must be {wanted}, found {found}.")
+        if self.samples.ndim not in (2, 3, 4) or self.outputs.ndim != 2 or self.label_index.ndim != 1:
+            raise BundleError(
+                "golden samples must be [G, H, W(, C)], [G, T, C] or [G, F], outputs [G, K] and label_index [G]."
+            )
         count = len(self.samples)
-        if self.samples.ndim not in (3, 4) or self.outputs.ndim != 2 or self.label_index.ndim != 1:
-            raise BundleError("golden samples must be [G, H, W(, C)], outputs [G, K] and label_index [G].")
         if count < 1 or len(self.outputs) != count or len(self.label_index) != count:
             raise BundleError(
                 f"golden arrays must hold the same number of samples, at least 1: found {count} samples, "
@@ -123,51 +134,111 @@ def compare_golden(
 
 
 def choose_golden(
-    raw: NDArray[np.uint8],
-    outputs: NDArray[np.float32],
-    labels: NDArray[np.int64],
+    raw: NDArray[Any],
+    decisions: Decisions,
+    labels: NDArray[np.int64] | NDArray[np.float64],
+    postprocessing: Postprocessing,
     count: int = GOLDEN_COUNT,
 ) -> Golden:
     """Choose golden samples among those that a model answered.
 
-    Only right answers with a margin are eligible, so that another CPU's rounding cannot flip them. Classes take turns,
-    so that each is covered as long as it has an eligible sample. Within a class the samples with the most typical
-    margin come first: the easiest ones hardly move when weights are damaged.
+    Where something is decided, only right answers with a margin are eligible, so that another CPU's rounding cannot flip
+    them. Classes take turns, so that each is covered as long as it has an eligible sample. Within a class the samples with
+    the most typical margin come first: the easiest ones hardly move when weights are damaged.
+
+    Where a value is answered, there is nothing to flip: the samples are spread evenly over the answered values, in their
+    order, and only the outputs' closeness will count.
 
     Args:
-        raw: uint8 ``[N, H, W]`` or ``[N, H, W, C]``.
-        outputs: float32 ``[N, K]``, the model's, from the engine that the bundle names.
-        labels: int64 ``[N]``, the true label of each sample.
+        raw: ``[N, ...]``, raw samples as the model's preprocessing takes them.
+        decisions: The model's answers, from the engine that the bundle names.
+        labels: The truth: int64 ``[N]`` class indices (anomalies: 0 and 1), or float64 ``[N]`` values.
+        postprocessing: What made decisions of the outputs.
         count: How many to choose; fewer come back when fewer are eligible.
 
     Raises:
         DataError: The arrays do not fit together, or too few samples are eligible.
     """
-    if not len(raw) == len(outputs) == len(labels) or outputs.ndim != 2:
+    if not len(raw) == len(decisions) == len(labels):
         raise DataError(
-            f"golden samples need as many outputs and labels as samples, found {len(raw)} samples, "
-            f"{len(outputs)} outputs, {len(labels)} labels."
+            f"golden samples need as many answers and labels as samples, found {len(raw)} samples, "
+            f"{len(decisions)} answers, {len(labels)} labels."
         )
-    ranked = np.sort(outputs, axis=1)
-    margin = ranked[:, -1] - ranked[:, -2]
-    enough = _MARGIN_IN_TOLERANCES * GOLDEN_TOLERANCE * float(outputs.std())
-    eligible = (outputs.argmax(axis=1) == labels) & (margin >= enough)
-    queues = [_most_typical_first(np.flatnonzero(eligible & (labels == label)), margin) for label in np.unique(labels)]
-    turns = [queue[turn] for turn in range(max(map(len, queues), default=0)) for queue in queues if turn < len(queue)]
-    chosen = np.array(turns[:count], dtype=np.int64)
+    if isinstance(postprocessing, Classification):
+        chosen, rule = _choose_classes(decisions, labels, count)
+    elif isinstance(postprocessing, AnomalyScore):
+        chosen, rule = _choose_scores(decisions, labels, postprocessing.threshold, count)
+    else:
+        chosen, rule = _choose_values(decisions.score, count)
     if len(chosen) < min(count, _MIN_SAMPLES):
         raise DataError(
-            f"only {int(eligible.sum())} of {len(raw)} samples are answered rightly with a margin of {enough:.3g}, "
-            f"golden samples need at least {min(count, _MIN_SAMPLES)}: this model is too weak to be recognised."
+            f"only {len(chosen)} of {len(raw)} samples are {rule}, golden samples need at least "
+            f"{min(count, _MIN_SAMPLES)}: this model is too weak to be recognised. Train it longer, or with more samples."
         )
     return Golden(
         np.ascontiguousarray(raw[chosen]),
-        np.ascontiguousarray(outputs[chosen], dtype=np.float32),
-        outputs[chosen].argmax(axis=1).astype(np.int64),
+        np.ascontiguousarray(decisions.outputs[chosen], dtype=np.float32),
+        decisions.label_index[chosen],
     )
 
 
-def _most_typical_first(positions: NDArray[np.int64], margin: NDArray[np.float32]) -> list[int]:
+_Chosen = tuple[NDArray[np.int64], str]  # positions, and the rule that they keep
+
+
+def _choose_classes(decisions: Decisions, labels: NDArray[Any], count: int) -> _Chosen:
+    ranked = np.sort(decisions.outputs, axis=1)
+    margin = ranked[:, -1] - ranked[:, -2]
+    enough = _MARGIN_IN_TOLERANCES * GOLDEN_TOLERANCE * float(decisions.outputs.std())
+    eligible = (decisions.label_index == labels) & (margin >= enough)
+    return _take_turns(eligible, labels, margin, count), f"answered rightly with a margin of {enough:.3g}"
+
+
+def _choose_scores(decisions: Decisions, labels: NDArray[Any], threshold: float, count: int) -> _Chosen:
+    margin = np.abs(np.sqrt(decisions.score.astype(np.float64)) - np.sqrt(threshold))
+    right = decisions.label_index == labels
+    # Both classes where that is possible. Beside anomalies with wild outputs, normal samples may have no margin left.
+    parts = (right, right & (labels == 0), right & (labels == 1))
+    found = [_choose_clear_scores(part, decisions.outputs, labels, margin, count) for part in parts]
+    return max(found, key=lambda item: len(item[0]))
+
+
+def _choose_clear_scores(
+    eligible: NDArray[np.bool_],
+    outputs: NDArray[np.float32],
+    labels: NDArray[Any],
+    margin: NDArray[np.float64],
+    count: int,
+) -> _Chosen:
+    # The tolerance is relative to the spread of the outputs that are chosen: the margin asked for grows until those that
+    # are chosen keep it. Each turn excludes at least one sample.
+    enough = 0.0
+    while True:
+        chosen = _take_turns(eligible & (margin >= enough), labels, margin, count)
+        spread = float(outputs[chosen].std()) if len(chosen) else 0.0
+        needed = _SCORE_MARGIN_IN_TOLERANCES * GOLDEN_TOLERANCE * spread
+        if not len(chosen) or margin[chosen].min() >= needed:
+            return chosen, f"judged rightly with a root score at least {enough:.3g} from the threshold's"
+        enough = needed
+
+
+def _choose_values(values: NDArray[np.float32], count: int) -> _Chosen:
+    # One sample per answer, and the middle of each of `count` equal parts: the two extremes could be outliers, beside
+    # which the other answers would hardly count.
+    _, distinct = np.unique(values, return_index=True)
+    parts = min(count, len(distinct))
+    middles = ((np.arange(parts) + 0.5) * len(distinct) / max(parts, 1)).astype(np.int64)
+    return distinct[middles].astype(np.int64), "answered with different values"
+
+
+def _take_turns(
+    eligible: NDArray[np.bool_], labels: NDArray[Any], margin: NDArray[np.floating[Any]], count: int
+) -> NDArray[np.int64]:
+    queues = [_most_typical_first(np.flatnonzero(eligible & (labels == label)), margin) for label in np.unique(labels)]
+    turns = [queue[turn] for turn in range(max(map(len, queues), default=0)) for queue in queues if turn < len(queue)]
+    return np.array(turns[:count], dtype=np.int64)
+
+
+def _most_typical_first(positions: NDArray[np.int64], margin: NDArray[np.floating[Any]]) -> list[int]:
     if not len(positions):
         return []
     distance = np.abs(margin[positions] - np.median(margin[positions]))

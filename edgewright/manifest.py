@@ -14,11 +14,11 @@ from typing import Any
 
 from edgewright.engines.engine import EngineSettings
 from edgewright.errors import BundleError, DataError, EngineError, IntegrityError
-from edgewright.postprocessing import Classification
+from edgewright.postprocessing import Classification, Postprocessing, postprocessing_from_json
 from edgewright.preprocessing import Preprocessing
 from edgewright.strict_json import Fields, dump_json, load_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 MODEL_NAME = "model.onnx"
 GOLDEN_NAME = "golden.npz"
@@ -80,7 +80,6 @@ class Manifest:
         files: Every file of the bundle but the manifest, by name.
         build: Identity of the build that made it.
         data_sha256: Digest of the data snapshot that it was trained on.
-        task: Kind of question, ``classification``.
     """
 
     model: str
@@ -91,13 +90,12 @@ class Manifest:
     settings: EngineSettings
     input_name: str
     preprocessing: Preprocessing
-    postprocessing: Classification
+    postprocessing: Postprocessing
     golden_samples: int
     golden_tolerance: float
     files: tuple[BundleFile, ...]
     build: str
     data_sha256: str
-    task: str = "classification"
 
     def __post_init__(self) -> None:
         for name in ("model", "target", "variant", "platform", "engine", "build", "data_sha256"):
@@ -105,8 +103,6 @@ class Manifest:
                 raise BundleError(
                     f"manifest {name} must be 1 to 100 letters, digits or . _ / + -, found {getattr(self, name)!r}."
                 )
-        if self.task != "classification":
-            raise BundleError(f"manifest task must be 'classification', found {self.task!r}. Is this version too old?")
         if not 0.0 < self.golden_tolerance < 1.0:
             raise BundleError(f"manifest golden tolerance must be between 0 and 1, found {self.golden_tolerance}.")
         self._check_files()
@@ -133,6 +129,11 @@ class Manifest:
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of one sample."""
         return self.preprocessing.input_shape
+
+    @property
+    def task(self) -> str:
+        """Kind of question: ``classification``, ``anomaly`` or ``regression``."""
+        return self.postprocessing.kind
 
     @property
     def size_bytes(self) -> int:
@@ -183,7 +184,7 @@ def _parse(fields: Fields, place: str) -> Manifest:
             f"{place}: format_version {version} is newer than {FORMAT_VERSION}: update this program first."
         )
     engine, model_input, golden = fields.inner("engine"), fields.inner("input"), fields.inner("golden")
-    preprocessing = Preprocessing.from_json(fields.take("preprocessing"))
+    preprocessing = _parse_preprocessing(fields.take("preprocessing"), version)
     shape = model_input.integers("shape")
     if shape != preprocessing.input_shape:
         raise model_input.fail("shape", f"the preprocessing's {list(preprocessing.input_shape)}", list(shape))
@@ -196,17 +197,30 @@ def _parse(fields: Fields, place: str) -> Manifest:
         settings=EngineSettings.from_json(engine.take("settings")),
         input_name=model_input.text("name"),
         preprocessing=preprocessing,
-        postprocessing=Classification.from_json(fields.take("postprocessing")),
+        postprocessing=postprocessing_from_json(fields.take("postprocessing")),
         golden_samples=golden.integer("samples", 1, 10_000),
         golden_tolerance=golden.number("tolerance"),
         files=_parse_files(fields.take("files"), f"{place}: files"),
         build=fields.text("build"),
         data_sha256=fields.text("data_sha256"),
-        task=fields.text("task"),
     )
+    if (task := fields.text("task")) != manifest.task:
+        raise fields.fail("task", f"the postprocessing's {manifest.task!r}", task)
+    if version == 1 and manifest.task != Classification.kind:
+        raise fields.fail("task", "'classification' in format_version 1", task)
     for part in (engine, model_input, golden, fields):
         part.end()
     return manifest
+
+
+def _parse_preprocessing(value: object, version: int) -> Preprocessing:
+    if version == 1 and isinstance(value, dict):
+        # Images of bytes were all there was. Version 1 knows neither key: one that is there is refused as unknown.
+        unknown = sorted({"kind", "dtype"} & set(value))
+        if unknown:
+            raise BundleError(f"preprocessing: unknown key {unknown[0]!r} in format_version 1.")
+        return Preprocessing.from_json({**value, "kind": "image", "dtype": "uint8"})
+    return Preprocessing.from_json(value)
 
 
 def _parse_files(value: object, place: str) -> tuple[BundleFile, ...]:

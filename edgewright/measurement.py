@@ -21,7 +21,7 @@ class ProcessFigures:
     """What one fresh process measured of one model.
 
     Attributes:
-        latency_p50_ms: Median wall time of one inference of one sample.
+        latency_p50_ms: Median wall time of one inference of what the subject's samples were: one, or a batch.
         latency_p95_ms: 95th percentile of it.
         latency_p99_ms: 99th percentile of it.
         cpu_p50_ms: Median processor time of one inference, over all threads.

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from prefect import task
 
-from edgewright.pipeline.artifact_store import Artifact
-from edgewright.pipeline.recipe import PruneSettings, QuantizeSettings, Recipe
+from edgewright.pipeline.recipe import Recipe
 from edgewright.pipeline.stages import compress, quantize, snapshot, train
 from edgewright.pipeline.stages.compress import CompressResult
 from edgewright.pipeline.stages.quantize import QuantizeResult
-from edgewright.pipeline.stages.snapshot import SnapshotResult
+from edgewright.pipeline.stages.snapshot import SnapshotResult, SnapshotsResult
 from edgewright.pipeline.stages.train import TrainResult
 from edgewright.pipeline.targets import IntegerType
+from edgewright.pipeline.variant_settings import PruneSettings, QuantizeSettings
 from edgewright.pipeline.workspace import Workspace
 from tasks.stage import STAGE_OPTIONS, run_stage
 
 
 @task(name="take-snapshot", **STAGE_OPTIONS)
-def take_snapshot(workspace: Workspace, recipe: Recipe) -> SnapshotResult:
+def take_snapshot(workspace: Workspace, recipe: Recipe) -> SnapshotsResult:
     """Loads, checks and splits the data."""
-    return run_stage("data", "snapshot", lambda _: snapshot.run(workspace.store, recipe.data))
+    return run_stage("data", "snapshot", lambda _: snapshot.run(workspace.store, recipe.data, recipe.task))
 
 
-@task(name="train", **STAGE_OPTIONS)
-def train_base(workspace: Workspace, recipe: Recipe, data: SnapshotResult) -> TrainResult:
+@task(name="train", task_run_name="train-{work}", **STAGE_OPTIONS)
+def train_base(workspace: Workspace, recipe: Recipe, data: SnapshotResult, work: str) -> TrainResult:
     """Trains the base model."""
-    return run_stage("train", "base", lambda listener: train.run(workspace.store, recipe, data, listener))
+    return run_stage("train", work, lambda listener: train.run(workspace.store, recipe, data, work, listener))
 
 
 @task(name="compress", task_run_name="compress-{work}", **STAGE_OPTIONS)
@@ -46,19 +46,19 @@ def compress_variant(
 @task(name="quantize", task_run_name="quantize-{work}", **STAGE_OPTIONS)
 def quantize_variant(
     workspace: Workspace,
+    recipe: Recipe,
     data: SnapshotResult,
     float_model: CompressResult,
     settings: QuantizeSettings,
-    calibration_samples: int,
     types: tuple[IntegerType, IntegerType],
     work: str,
 ) -> QuantizeResult:
-    """Calibrates and quantizes one float model for one pair of integer types."""
-    model: Artifact = float_model.model
+    """Takes one float model to fewer bits, for one pair of integer types."""
+    model, samples = float_model.model, recipe.data.calibration_samples
     return run_stage(
         "quantize",
         work,
         lambda listener: quantize.run(
-            workspace.store, data, model, settings, calibration_samples, types, work, listener
+            workspace.store, data, model, settings, samples, types, recipe.task, work, listener
         ),
     )

@@ -2,34 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from prefect import task
 
-from edgewright.bench_report import BenchReport
 from edgewright.pipeline.artifact_store import Artifact
+from edgewright.pipeline.built import BuiltVariant, TargetBuild, sample_facts
 from edgewright.pipeline.incumbents import incumbent_predictions
-from edgewright.pipeline.judging import BuiltVariant, Decision, decide
+from edgewright.pipeline.judging import Choice, Decision, Robustness, decide
 from edgewright.pipeline.recipe import Recipe
-from edgewright.pipeline.stages import evaluate, measure
+from edgewright.pipeline.stages import evaluate, measure, robustness
 from edgewright.pipeline.stages.compress import CompressResult
 from edgewright.pipeline.stages.evaluate import EvaluationResult
 from edgewright.pipeline.stages.measure import MeasureResult
 from edgewright.pipeline.stages.quantize import QuantizeResult
+from edgewright.pipeline.stages.robustness import RobustnessResult
 from edgewright.pipeline.stages.snapshot import SnapshotResult
 from edgewright.pipeline.targets import Target
+from edgewright.pipeline.task_settings import TaskSettings
 from edgewright.pipeline.tracking import ModelVersion, Tracking
+from edgewright.pipeline.waiver import Waiver
 from edgewright.pipeline.workspace import Workspace
 from tasks.stage import STAGE_OPTIONS, run_stage
 
 
 @task(name="evaluate", task_run_name="evaluate-{work}", **STAGE_OPTIONS)
 def evaluate_variant(
-    workspace: Workspace, data: SnapshotResult, made: CompressResult | QuantizeResult, target: Target, work: str
+    workspace: Workspace,
+    question: TaskSettings,
+    data: SnapshotResult,
+    made: CompressResult | QuantizeResult,
+    target: Target,
+    work: str,
 ) -> EvaluationResult:
     """Lets one variant answer the validation and test split on the target's engine."""
     return run_stage(
-        "evaluate", work, lambda listener: evaluate.run(workspace.store, data, made.model, target, work, listener)
+        "evaluate",
+        work,
+        lambda listener: evaluate.run(workspace.store, data, made.model, target, question, work, listener),
+    )
+
+
+@task(name="stress", task_run_name="stress-{work}", **STAGE_OPTIONS)
+def stress_variant(
+    workspace: Workspace, recipe: Recipe, data: SnapshotResult, built: BuiltVariant, target: Target, work: str
+) -> RobustnessResult:
+    """Lets one variant answer corrupted test samples on the target's engine."""
+    settings = recipe.gate.robustness
+    assert settings is not None, "only recipes that name corruptions are stressed"
+    threshold = built.evaluation.threshold
+    return run_stage(
+        "stress",
+        work,
+        lambda listener: robustness.run(
+            workspace.store, data, built.model, target, settings, recipe.task, threshold, work, listener
+        ),
     )
 
 
@@ -52,30 +79,27 @@ def measure_latency(
     )
 
 
-@task(name="judge", task_run_name="judge-{target_name}", **STAGE_OPTIONS)
+@task(name="judge", task_run_name="judge-{built.target_name}", **STAGE_OPTIONS)
 def judge_target(
     workspace: Workspace,
     tracking: Tracking,
-    recipe: Recipe,
-    data: SnapshotResult,
-    target_name: str,
-    target: Target,
-    variants: Mapping[str, BuiltVariant],
-    measured: MeasureResult | None,
-    reports: Mapping[str, BenchReport],
+    built: TargetBuild,
+    choices: Sequence[Choice],
+    stressed: Robustness,
     champion: ModelVersion | None,
     baseline: ModelVersion | None,
+    waivers: Sequence[Waiver],
 ) -> Decision:
-    """Chooses on validation figures and lets the gate judge the choice."""
-    store = workspace.store
+    """Lets the gate judge what was chosen."""
+    store, question = workspace.store, built.recipe.task
+    snapshots = [fold.snapshot for fold in built.folds]
     return decide(
         store,
-        recipe,
-        target_name,
-        target,
-        variants,
-        measured,
-        reports,
-        champion=incumbent_predictions(store, tracking, champion, data, target),
-        baseline=incumbent_predictions(store, tracking, baseline, data, target),
+        built,
+        choices,
+        sample_facts(store, snapshots),
+        stressed,
+        champion=incumbent_predictions(store, tracking, champion, snapshots, question),
+        baseline=incumbent_predictions(store, tracking, baseline, snapshots, question),
+        waivers=waivers,
     )

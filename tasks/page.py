@@ -13,7 +13,7 @@ def show_summary(summary: BuildSummary) -> None:
     """Publishes a build's table, verdicts and links as artifacts of the current flow run."""
     for target in summary.targets:
         create_table_artifact(
-            table=[_row(target, variant) for variant in target.variants],
+            table=[_row(summary, target, variant) for variant in target.variants],
             key=f"variants-{target.target}",
             description=f"Variants of {summary.model} on {target.target}, build {summary.build}",
         )
@@ -31,18 +31,24 @@ def show_summary(summary: BuildSummary) -> None:
             )
 
 
-def _row(target: TargetSummary, variant: VariantSummary) -> dict[str, Any]:
+def _row(summary: BuildSummary, target: TargetSummary, variant: VariantSummary) -> dict[str, Any]:
     metrics = variant.metrics
     return {
         "variant": variant.variant + (" (chosen)" if variant.variant == target.chosen else ""),
-        "accuracy %": round(metrics["accuracy_pct"], 2),
-        "drop points": round(metrics["accuracy_drop_points"], 2),
+        f"{summary.quality} %": round(metrics[f"{summary.quality_key}_pct"], 2),
+        "drop points": round(metrics[f"{summary.quality_key}_drop_points"], 2),
         "size KiB": round(metrics["size_kib"]),
         "p95 ms": _rounded(metrics.get("latency_p95_ms"), 3),
         "speed-up": _rounded(metrics.get("speedup_x"), 2),
         "on": variant.provider,
-        "verdict": variant.outcome or "not put to the gate",
+        "verdict": _verdict(target, variant),
     }
+
+
+def _verdict(target: TargetSummary, variant: VariantSummary) -> str:
+    if variant.variant == target.chosen:
+        return target.verdict.said
+    return variant.outcome or "not put to the gate"
 
 
 def _rounded(value: float | None, digits: int) -> float | str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from rich.console import Console
 
 from edgewright.cli.console import StageBoard, open_console, show_summary
 from edgewright.cli.prefect_settings import settle_prefect
-from edgewright.errors import Problem, RecipeError, UsageError
+from edgewright.errors import GateError, Problem, RecipeError, UsageError
 from edgewright.pipeline.document import parse_fields
 from edgewright.pipeline.recipe import Recipe, load_recipe
 from edgewright.pipeline.summary import EXIT_INTERRUPTED, BuildSummary
 from edgewright.pipeline.targets import load_targets
+from edgewright.pipeline.waiver import Waiver
 from edgewright.pipeline.workspace import open_workspace
 
 
@@ -27,9 +29,10 @@ def run(arguments: argparse.Namespace) -> int:
     recipe = read_recipe(arguments.recipe, arguments.targets, arguments.seed)
     if arguments.summary and not arguments.summary.absolute().parent.is_dir():
         raise UsageError(f"--summary {arguments.summary}: its folder does not exist. Make it first.")
+    waivers = read_waivers(arguments.waive, arguments.by)
     console = open_console()
     started = time.monotonic()
-    summary = build(console, recipe, arguments.targets)
+    summary = build(console, recipe, arguments.targets, waivers)
     if arguments.summary:
         arguments.summary.write_text(summary.to_json())
     show_summary(console, summary, time.monotonic() - started)
@@ -51,7 +54,26 @@ def read_recipe(path: Path, targets_file: Path, seed: int | None = None) -> Reci
     return changed
 
 
-def build(console: Console, recipe: Recipe, targets_file: Path) -> BuildSummary:
+def read_waivers(words: Sequence[str], person: str | None) -> tuple[Waiver, ...]:
+    """The waivers that a person gave as ``CHECK=REASON``.
+
+    Raises:
+        UsageError: One has no reason, or one check is waived twice.
+    """
+    waivers = []
+    for text in words:
+        check, _, reason = text.partition("=")
+        try:
+            waivers.append(Waiver(check, person or getpass.getuser(), reason))
+        except GateError as error:
+            raise UsageError(f'--waive "{text}": {error}. Give it as CHECK=REASON.') from error
+    twice = [waiver.check for waiver in waivers if [each.check for each in waivers].count(waiver.check) > 1]
+    if twice:
+        raise UsageError(f'--waive: "{twice[0]}" is waived twice. One person and one reason answer for a check.')
+    return tuple(waivers)
+
+
+def build(console: Console, recipe: Recipe, targets_file: Path, waivers: Sequence[Waiver] = ()) -> BuildSummary:
     """Runs the release flow in this process while the console shows how far it is."""
     server = settle_prefect(open_workspace())
     with console.status(" starting Prefect and the registry"):
@@ -63,7 +85,7 @@ def build(console: Console, recipe: Recipe, targets_file: Path) -> BuildSummary:
             server.wait()
 
     with _interruptible(console, stop_stages), StageBoard(console) as board, listening(board):
-        return release_model(recipe, str(targets_file))
+        return release_model(recipe, str(targets_file), waivers)
 
 
 @contextmanager

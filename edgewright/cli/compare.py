@@ -7,15 +7,13 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from edgewright.cli.console import figure, open_console
+from edgewright.cli.console import figure, open_console, say
 from edgewright.errors import RegistryError
 from edgewright.pipeline.tracking import ComparisonRow, comparison, metadata
 from edgewright.pipeline.workspace import open_workspace
 
-# Heading, metric key and form of each column of figures.
+# Heading, metric key and form of each column of figures, after the judged figure and its drop.
 _COLUMNS = (
-    ("accuracy", "accuracy_pct", "{:.2f} %"),
-    ("drop", "accuracy_drop_points", "{:+.2f}"),
     ("size", "size_kib", "{:.0f} KiB"),
     ("p50", "latency_p50_ms", "{:.3f} ms"),
     ("p95", "latency_p95_ms", "{:.3f} ms"),
@@ -37,13 +35,17 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(
             _table(f"{arguments.model} on {target}", [row for row in rows if row.target == target], console.width)
         )
+        for row in rows:
+            if row.target == target and row.waiver:
+                say(console, f"waived in {row.build} {row.variant}: {row.waiver}")
         console.print()
     return 0
 
 
 def _table(title: str, rows: Sequence[ComparisonRow], width: int) -> Table:
     narrow = width < _ROOMY_WIDTH
-    columns = [column for column in _COLUMNS if not narrow or column[0] not in _LEFT_OUT]
+    judged = [column for key in dict.fromkeys(row.quality_key for row in rows) for column in _judged(key)]
+    columns = [column for column in (*judged, *_COLUMNS) if not narrow or column[0] not in _LEFT_OUT]
     table = Table(title=title, title_justify="left", box=None, collapse_padding=narrow, pad_edge=not narrow)
     table.add_column("build", no_wrap=True)
     table.add_column("variant", no_wrap=True)
@@ -56,8 +58,13 @@ def _table(title: str, rows: Sequence[ComparisonRow], width: int) -> Table:
     return table
 
 
+def _judged(key: str) -> tuple[tuple[str, str, str], ...]:
+    return (key.replace("_", " "), f"{key}_pct", "{:.2f} %"), ("drop", f"{key}_drop_points", "{:+.2f}")
+
+
 def _verdict(row: ComparisonRow) -> str:
     if row.version is None:
         return "-"
     aliases = f" ({', '.join(row.aliases)})" if row.aliases else ""
-    return f"{row.verdict.replace('_', ' ')}  version {row.version}{aliases}"
+    waived = ", waived" if row.waiver else ""
+    return f"{row.verdict.replace('_', ' ')}{waived}  version {row.version}{aliases}"

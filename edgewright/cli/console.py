@@ -94,7 +94,11 @@ def show_summary(console: Console, summary: BuildSummary, seconds: float) -> Non
     for target in summary.targets:
         console.print()
         console.print(_table(summary, target, narrow=console.width < _ROOMY_WIDTH))
-        if target.outcome == "fail" or (target.outcome == "not_measurable" and target.measured_here):
+        if len(set(target.of_fold)) > 1:
+            chosen = ", ".join(f"{name} in {target.of_fold.count(name)}" for name in dict.fromkeys(target.of_fold))
+            say(console, f" judged together: what each of {len(target.of_fold)} folds chose ({chosen}).")
+        refused = target.outcome == "fail" or (target.outcome == "not_measurable" and target.measured_here)
+        if refused or target.verdict.waivers:
             say(console, "\n".join(target.verdict.summary_lines(target.note)))
     console.print()
     for missing in summary.missing:
@@ -109,6 +113,8 @@ def show_summary(console: Console, summary: BuildSummary, seconds: float) -> Non
             )
             say(console, "             On the device: edgewright-agent bench DIR --report out.json")
             say(console, "             Then here:     edgewright record-bench out.json")
+    if summary.report:
+        say(console, f" report      {summary.report}")
     mark = "✓" if summary.exit_code == 0 else "✗"
     say(console, f" build       {mark} {summary.build} of {summary.model} in {seconds:.0f} s")
 
@@ -127,25 +133,24 @@ def _table(summary: BuildSummary, target: TargetSummary, narrow: bool) -> Table:
         pad_edge=not narrow,
     )
     table.add_column("variant", no_wrap=True)
-    for heading in ("accuracy", "drop (95 %)", "size", "p95", "speed" if narrow else "speed-up"):
+    for heading in (summary.quality, "drop (95 %)", "size", "p95", "speed" if narrow else "speed-up"):
         table.add_column(heading, justify="right", no_wrap=True)
     for heading in ("verdict",) if narrow else ("on", "verdict"):
         table.add_column(heading, no_wrap=True)
     for variant in target.variants:
-        table.add_row(*_cells(target, variant, narrow), style="bold" if variant.variant == target.chosen else None)
+        cells = _cells(summary.quality_key, target, variant, narrow)
+        table.add_row(*cells, style="bold" if variant.variant == target.chosen else None)
     return table
 
 
-def _cells(target: TargetSummary, variant: VariantSummary, narrow: bool) -> list[str]:
+def _cells(quality: str, target: TargetSummary, variant: VariantSummary, narrow: bool) -> list[str]:
     metrics, chosen = variant.metrics, variant.variant == target.chosen
-    half = (variant.accuracy_high_pct - variant.accuracy_low_pct) / 2
-    drop = "reference"
-    if variant.drop_high_points is not None:
-        drop = f"{metrics['accuracy_drop_points']:+.2f} (≤ {variant.drop_high_points:.2f})"
     verdict = (variant.outcome or "-").replace("_", " ")
+    if chosen and target.verdict.waivers:
+        verdict = target.verdict.said
     figures = [
-        f"{metrics['accuracy_pct']:.2f} ± {half:.2f} %",
-        drop,
+        _level(metrics[f"{quality}_pct"], variant),
+        _drop(metrics[f"{quality}_drop_points"], variant, target),
         f"{metrics['size_kib']:.0f} KiB",
         figure(metrics.get("latency_p95_ms"), "{:.3f} ms"),
         figure(metrics.get("speedup_x"), "{:.2f}x"),
@@ -154,6 +159,20 @@ def _cells(target: TargetSummary, variant: VariantSummary, narrow: bool) -> list
         return [variant.variant + (" ←" if chosen else ""), *figures, verdict]
     provider = variant.provider.replace("ExecutionProvider", "")
     return [variant.variant, *figures, provider, verdict + ("  ← chosen" if chosen else "")]
+
+
+def _level(figure_pct: float, variant: VariantSummary) -> str:
+    if variant.quality_low_pct is None or variant.quality_high_pct is None:
+        return f"{figure_pct:.2f} %"
+    half = (variant.quality_high_pct - variant.quality_low_pct) / 2
+    return f"{figure_pct:.2f} ± {half:.2f} %"
+
+
+def _drop(drop_points: float, variant: VariantSummary, target: TargetSummary) -> str:
+    if variant.variant == target.reference:
+        return "reference"
+    bound = "not bounded" if variant.drop_high_points is None else f"≤ {variant.drop_high_points:.2f}"
+    return f"{drop_points:+.2f} ({bound})"
 
 
 def figure(value: float | None, form: str) -> str:

@@ -53,14 +53,14 @@ def _watch_device(console: Console, workspace: Workspace, recipe: Recipe, uri: s
     words = ["pull", "--registry", uri, "--model", recipe.model, "--target", target, "--into", str(device)]
     pulled = _agent(words).strip().splitlines()[-1]
     say(console, f" device      ✓ {pulled}")
-    test = snapshot_stage.load(workspace.store, snapshot_stage.run(workspace.store, recipe.data).value).test
+    data = snapshot_stage.run(workspace.store, recipe.data, recipe.task).value.folds[0]
+    test = snapshot_stage.load(workspace.store, data).test
     chosen = np.linspace(0, len(test.labels) - 1, _UNSEEN_IMAGES).astype(int)
     images = device / "unseen.npy"
     np.save(images, test.images[chosen])
     lines = _agent(["infer", "--from", str(device), "--json", str(images)]).splitlines()
     answers = [json.loads(line)["label"] for line in lines]
-    names = snapshot_stage.run(workspace.store, recipe.data).value.class_names
-    right = sum(answer == names[label] for answer, label in zip(answers, test.labels[chosen], strict=True))
+    right = sum(answer == data.class_names[label] for answer, label in zip(answers, test.labels[chosen], strict=True))
     say(console, f"             answered {len(answers)} images that it never saw: {right} right")
 
 

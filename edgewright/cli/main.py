@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from edgewright.errors import EdgewrightError
+from edgewright.errors import EdgewrightError, UsageError, printable
 from edgewright.pipeline.summary import EXIT_INTERRUPTED
 
 _EXAMPLES = """\
 examples:
   edgewright validate deployments/recipes/digits.yaml
   edgewright build deployments/recipes/digits.yaml --summary summary.json
+  edgewright build mine.yaml --waive "class 8=no eights on this line until March" --by "A. Person"
   edgewright compare digits
   edgewright promote digits --target linux-x86 --version 2 --reason "field trial went well"
   edgewright rollback digits --target linux-x86 --reason "misreads sevens"
@@ -59,6 +60,14 @@ def build_parser() -> argparse.ArgumentParser:
     parsers["build"].add_argument(
         "--seed", type=int, help="another seed than the recipe's: a challenge to the champion"
     )
+    parsers["build"].add_argument(
+        "--waive",
+        action="append",
+        default=[],
+        metavar="CHECK=REASON",
+        help='let a check of the gate not stand in the way, e.g. "class 8=the new camera shows no eights"; stored and shown',
+    )
+    parsers["build"].add_argument("--by", metavar="NAME", help="who waives (default: you)")
     parsers["bench"].add_argument("recipes", type=Path, nargs="+", metavar="RECIPE", help="recipe files")
     parsers["bench"].add_argument("--json", type=Path, default=Path("bench.json"), help="result (default: %(default)s)")
     parsers["compare"].add_argument("model", help="model name, e.g. digits")
@@ -86,8 +95,9 @@ def main(words: Sequence[str] | None = None) -> int:
         status: int = import_module(f"edgewright.cli.{module}").run(arguments)
         return status
     except EdgewrightError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+        said = error if error.exit_code == UsageError.exit_code else _full_disk(error) or error
+        print(printable(str(said)), file=sys.stderr)
+        return said.exit_code
     except ModuleNotFoundError as error:
         print(_explain_missing(error), file=sys.stderr)
         return 1
@@ -99,11 +109,26 @@ def main(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        place = Path(os.environ.get("EDGEWRIGHT_HOME") or ".edgewright") / "last-error.txt"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(traceback.format_exc())
-        print(f"this is a defect of edgewright: {type(error).__name__}: {error}. Details: {place}", file=sys.stderr)
+        print(_full_disk(error) or _explain_defect(error), file=sys.stderr)
         return 1
+
+
+def _full_disk(error: Exception) -> EdgewrightError | None:
+    from edgewright.pipeline.disk_space import full_disk  # only errors need to know where the workspace is
+
+    return full_disk(error)
+
+
+def _explain_defect(error: Exception) -> str:
+    """Keeps the details for whoever mends it; what a person reads is one line."""
+    place = Path(os.environ.get("EDGEWRIGHT_HOME") or ".edgewright") / "last-error.txt"
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("".join(traceback.format_exception(error)), errors="backslashreplace")
+        details = str(place)
+    except OSError as reason:
+        details = f"{place} could not be written ({reason.strerror})"
+    return f"this is a defect of edgewright: {type(error).__name__}: {error}. Details: {details}"
 
 
 def _explain_missing(error: ModuleNotFoundError) -> str:

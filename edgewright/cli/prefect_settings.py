@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 
 from edgewright.cli.prefect_server import PrefectServer
@@ -27,6 +28,8 @@ def settle_prefect(workspace: Workspace) -> PrefectServer | None:
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    # Otherwise a log line that the page cannot take (its disk is full, its server gone) is put on the terminal instead.
+    logging.raiseExceptions = False
     if "PREFECT_API_URL" in os.environ or "PREFECT_HOME" in os.environ:
         return None
     os.environ["PREFECT_HOME"] = str(workspace.prefect_home)

@@ -20,10 +20,23 @@ if TYPE_CHECKING:
 _EXAMPLES = """examples:
   edgewright-agent pull --registry http://host:5000 --model digits --target linux-x86 --into /var/lib/edgewright
   edgewright-agent infer --from /var/lib/edgewright photo.png t10k-images-idx3-ubyte.gz
+  edgewright-agent infer --from /var/lib/edgewright window.csv --json
   edgewright-agent bench /var/lib/edgewright --report bench.json
   edgewright-agent status --from /var/lib/edgewright
 
 exit codes: 0 done, 1 refused or failed, 2 called wrongly"""
+_ANSWERS = """files, by what the model takes:
+  images of bytes   .npy, .npz, IDX(.gz), PGM, PPM, PNG, JPEG; values from 0 to 255
+  float32 images    .npy, .npz
+  windows           .npy, .npz [N, time, channels]; CSV of one window: a moment per line, oldest first
+  rows              .npy, .npz [N, attributes]; CSV: a sample per line
+Floating-point values are in the units of the training data. CSV has commas and decimal points; a header may be there.
+
+answers, by what the model was built for:
+  classification    the label and its probability (0 to 1)
+  anomalies         normal or anomaly, the score and the threshold above which it is an anomaly (both: mean squared
+                    difference to the reproduced sample, in squared standard deviations of the training data)
+  values            the quantity and its value, in the unit that stands behind it"""
 _FAILED, _INTERRUPTED = 1, 130
 _KIB = 1024
 
@@ -73,16 +86,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     pull.set_defaults(command=_pull)
 
-    infer = commands.add_parser("infer", help="answer on files")
+    infer = commands.add_parser(
+        "infer",
+        help="answer on files",
+        description="Answers on every sample of some files, one line each.",
+        epilog=_ANSWERS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     infer.add_argument(
         "--from", dest="place", required=True, type=Path, metavar="DIR", help="device's folder, or a bundle"
     )
-    infer.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".npy, .npz, IDX(.gz), PGM, PPM, PNG, JPEG")
+    infer.add_argument("files", nargs="+", type=Path, metavar="FILE", help="samples, as below")
     infer.add_argument("--limit", type=_positive, metavar="N", help="answer on the first N samples only")
     infer.add_argument("--json", action="store_true", help="one JSON object per sample and line, instead of a table")
     infer.set_defaults(command=_infer)
 
-    bench = commands.add_parser("bench", help="measure latency and memory on this device")
+    bench = commands.add_parser("bench", help="measure latency (ms) and memory (MiB) on this device")
     bench.add_argument("place", type=Path, metavar="BUNDLE_OR_DIR", help="a bundle, or this device's folder")
     bench.add_argument(
         "--reference", type=Path, metavar="BUNDLE", help="measure beside this one (default: the pulled one)"
@@ -137,7 +156,7 @@ def _infer(options: argparse.Namespace) -> None:
             if options.json:
                 print(json.dumps(vars(answer)))
             else:
-                print(f"{answer.source}[{answer.index}]  {answer.label:<12}  {answer.probability:.3f}")
+                print(f"{answer.source}[{answer.index}]  {answer.describe()}")
     if not options.json:
         print(f"{count} samples answered by {name}, bundle {sha256[:12]}")
 

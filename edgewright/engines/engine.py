@@ -88,8 +88,19 @@ class Engine(Protocol):
     input_shape: tuple[int, ...]
     providers_in_use: tuple[str, ...]
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run a batch of any size: float32 ``[N, ...]`` to float32 ``[N, K]``. Raises EngineError."""
+    def run(self, batch: NDArray[np.float32], deadline_s: float | None = None) -> NDArray[np.float32]:
+        """Run a batch of any size.
+
+        Args:
+            batch: float32 ``[N, ...]``.
+            deadline_s: Time after which the run is broken off; None for as long as it takes.
+
+        Returns:
+            float32 ``[N, K]``.
+
+        Raises:
+            EngineError: The batch is not what the model takes, or the model cannot run or is not done at the deadline.
+        """
         ...
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from edgewright.errors import EngineError
 # "com.microsoft" holds the engine's own quantized operators; everything else would need a foreign library.
 _KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 _ERROR = 3  # ORT's severity: only what also becomes an exception. Its warnings would break one-line output.
+_FATAL = 4  # a run that is broken off is reported as an error of the node where it stood
 
 
 class OnnxEngine:
@@ -29,6 +31,7 @@ class OnnxEngine:
         except ImportError as cause:
             raise EngineError("the engine onnxruntime is not installed: pip install 'edgewright[onnx]'.") from cause
         self.version: str = onnxruntime.__version__
+        self._new_run_options: Any = onnxruntime.RunOptions
         _refuse_foreign_parts(model)
         providers = _choose_providers(settings.providers, onnxruntime.get_available_providers())
         options = _session_options(onnxruntime, settings)
@@ -42,7 +45,7 @@ class OnnxEngine:
         self.providers_in_use = _providers_in_use(session, settings.providers, self.version)
         self._session: Any = session
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(self, batch: NDArray[np.float32], deadline_s: float | None = None) -> NDArray[np.float32]:
         """Run a batch; see `edgewright.engines.engine.Engine.run`."""
         if self._session is None:
             raise EngineError("the engine was closed: open the model again.")
@@ -53,7 +56,12 @@ class OnnxEngine:
                 f"was given {batch.dtype} {list(batch.shape)}."
             )
         try:
-            outputs = self._session.run([self._output_name], {self.input_name: batch})[0]
+            if deadline_s is None:
+                outputs = self._session.run([self._output_name], {self.input_name: batch})[0]
+            else:
+                outputs = self._run_until(batch, deadline_s)
+        except EngineError:
+            raise
         except Exception as cause:  # see above
             raise EngineError(f"onnxruntime {self.version} cannot run the model: {_first_line(cause)}") from cause
         if outputs.ndim != 2 or len(outputs) != len(batch):
@@ -62,6 +70,26 @@ class OnnxEngine:
             )
         result: NDArray[np.float32] = outputs
         return result
+
+    def _run_until(self, batch: NDArray[np.float32], deadline_s: float) -> Any:
+        """Break the run off from another thread: the engine looks at the flag between two nodes, also inside of loops."""
+        options = self._new_run_options()
+        options.log_severity_level = _FATAL
+        timer = threading.Timer(max(deadline_s, 0.0), setattr, (options, "terminate", True))
+        timer.daemon = True
+        timer.start()
+        try:
+            return self._session.run([self._output_name], {self.input_name: batch}, options)[0]
+        except Exception as cause:  # see above
+            if options.terminate:
+                raise EngineError(
+                    f"the model did not answer {len(batch)} samples within the deadline "
+                    f"({max(deadline_s, 0.0):.3g} s were left): it hangs, or this device is too slow for it."
+                ) from cause
+            raise
+        finally:
+            timer.cancel()
+            timer.join()
 
     def close(self) -> None:
         """Give the model's memory back."""

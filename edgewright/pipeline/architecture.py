@@ -17,10 +17,14 @@ from edgewright.pipeline.broken_rule import show_value
 from edgewright.pipeline.entry_points import check_form, entry_point_sha256
 from edgewright.pipeline.pruning.channels import CHANNEL_MULTIPLE, kept_channels, kept_heads, scaled_width
 from edgewright.pipeline.targets import Strict
+from edgewright.preprocessing import SampleKind
 
 # The tracking server keeps parameters up to 6,000 characters; nobody reads that many in a table.
 _TEXT_CHARACTERS = 200
 _WIDEST_OF_MOBILENET = 1024
+_WIDEST_DENSE = 4096
+
+TaskKind = Literal["classification", "anomaly", "regression"]
 
 
 class Architecture(Strict):
@@ -43,11 +47,43 @@ class Architecture(Strict):
         return {key: _text(value) for key, value in self.network_settings().items()}
 
     def nothing_to_prune(self, sparsity: float) -> str | None:
-        """Why this sparsity would remove nothing; None where it removes something, or where only a trial can tell."""
+        """Why this share of channels would remove nothing; None where it removes some, or where only a trial can tell."""
+        return None
+
+    def refuses(self, kind: SampleKind) -> str | None:
+        """Why the network does not suit samples of this kind, and what does; None where it suits them."""
+        return None
+
+    def refuses_task(self, task: TaskKind) -> str | None:
+        """Why the network cannot answer this kind of question, and what can; None where it can."""
         return None
 
 
-class ResNet8Settings(Architecture):
+class _OverPlaces(Architecture):
+    """A network that looks for the same patterns at every place of a sample, and averages over the places."""
+
+    name: str
+
+    def refuses(self, kind: SampleKind) -> str | None:
+        """See the base class."""
+        if kind != "row":
+            return None
+        return (
+            f"{self.name} looks for patterns among neighbours, which the attributes of a row are not. Choose mlp, "
+            "autoencoder (task anomaly), or a network of your own."
+        )
+
+    def refuses_task(self, task: TaskKind) -> str | None:
+        """See the base class."""
+        if task != "anomaly":
+            return None
+        return (
+            f"{self.name} averages over the places of a sample and cannot reproduce it. Choose autoencoder, or a network of "
+            "your own."
+        )
+
+
+class ResNet8Settings(_OverPlaces):
     """ResNet-8 of MLPerf Tiny, in any width: the sound choice for small images."""
 
     name: Literal["resnet8"] = Field(description="architecture")
@@ -56,11 +92,7 @@ class ResNet8Settings(Architecture):
     @field_validator("widths")
     @classmethod
     def _widths_are_multiples(cls, widths: list[int]) -> list[int]:
-        bad = [width for width in widths if width < 8 or width > 1024 or width % 8]
-        if bad:
-            raise ValueError(
-                f"{show_value(bad[0])} is not a multiple of 8 from 8 to 1024: other widths run slower on CPUs."
-            )
+        _refuse_odd(widths, 1024)
         return widths
 
     def nothing_to_prune(self, sparsity: float) -> str | None:
@@ -68,7 +100,7 @@ class ResNet8Settings(Architecture):
         return _removes_nothing(self.widths, sparsity, "widen architecture.widths")
 
 
-class MobileNetV1Settings(Architecture):
+class MobileNetV1Settings(_OverPlaces):
     """MobileNetV1: depthwise-separable and small; on CPUs it gains less from INT8 than its size promises."""
 
     name: Literal["mobilenet_v1"] = Field(description="architecture")
@@ -82,7 +114,7 @@ class MobileNetV1Settings(Architecture):
         return _removes_nothing([widest], sparsity, "raise architecture.width_factor")
 
 
-class DsCnnSettings(Architecture):
+class DsCnnSettings(_OverPlaces):
     """DS-CNN: depthwise-separable blocks of one width, for small images and sensor windows."""
 
     name: Literal["ds_cnn"] = Field(description="architecture")
@@ -95,7 +127,7 @@ class DsCnnSettings(Architecture):
         return _removes_nothing([self.channels], sparsity, "raise architecture.channels")
 
 
-class VitSettings(Architecture):
+class VitSettings(_OverPlaces):
     """A small vision transformer; pruning removes attention heads and hidden channels, the width of a token stays."""
 
     name: Literal["vit"] = Field(description="architecture")
@@ -121,6 +153,63 @@ class VitSettings(Architecture):
         return _removes_nothing([self.mlp_width], sparsity, "raise architecture.mlp_width or architecture.heads")
 
 
+class MlpSettings(Architecture):
+    """A multilayer perceptron: the sound choice for rows of attributes."""
+
+    name: Literal["mlp"] = Field(description="architecture")
+    widths: list[int] = Field([64, 32], min_length=1, max_length=8, description="hidden channels of each layer")
+
+    @field_validator("widths")
+    @classmethod
+    def _widths_are_multiples(cls, widths: list[int]) -> list[int]:
+        _refuse_odd(widths, _WIDEST_DENSE)
+        return widths
+
+    def nothing_to_prune(self, sparsity: float) -> str | None:
+        """See the base class."""
+        return _removes_nothing(self.widths, sparsity, "widen architecture.widths")
+
+    def refuses_task(self, task: TaskKind) -> str | None:
+        """See the base class."""
+        if task != "anomaly":
+            return None
+        return (
+            "mlp has no narrow place, and would copy anomalies as well. Choose autoencoder, or a network of your own."
+        )
+
+
+class AutoencoderSettings(Architecture):
+    """A fully connected autoencoder for task anomaly: it learns to reproduce what is normal; pruning leaves its code."""
+
+    name: Literal["autoencoder"] = Field(description="architecture")
+    widths: list[int] = Field(
+        [64, 32, 8],
+        min_length=2,
+        max_length=8,
+        description="channels of the encoder, mirrored by the decoder; the last is the code, which may have any width",
+    )
+
+    @field_validator("widths")
+    @classmethod
+    def _widths_are_multiples(cls, widths: list[int]) -> list[int]:
+        _refuse_odd(widths[:-1], _WIDEST_DENSE)
+        if not 1 <= widths[-1] <= _WIDEST_DENSE:
+            raise ValueError(
+                f"a code of {show_value(widths[-1])} (the last width) is not between 1 and {_WIDEST_DENSE}."
+            )
+        return widths
+
+    def nothing_to_prune(self, sparsity: float) -> str | None:
+        """See the base class."""
+        return _removes_nothing(self.widths[:-1], sparsity, "widen architecture.widths")
+
+    def refuses_task(self, task: TaskKind) -> str | None:
+        """See the base class."""
+        if task == "anomaly":
+            return None
+        return "autoencoder reproduces its input, which answers task anomaly alone. Choose another network, e.g. mlp."
+
+
 class EntryPointSettings(Architecture):
     """A network of your own: any ``torch.nn.Module`` that Python finds."""
 
@@ -143,9 +232,24 @@ class EntryPointSettings(Architecture):
 
 
 ArchitectureSettings = Annotated[
-    ResNet8Settings | MobileNetV1Settings | DsCnnSettings | VitSettings | EntryPointSettings,
+    ResNet8Settings
+    | MobileNetV1Settings
+    | DsCnnSettings
+    | VitSettings
+    | MlpSettings
+    | AutoencoderSettings
+    | EntryPointSettings,
     Field(discriminator="name"),
 ]
+
+
+def _refuse_odd(widths: Sequence[int], most: int) -> None:
+    bad = [width for width in widths if width < CHANNEL_MULTIPLE or width > most or width % CHANNEL_MULTIPLE]
+    if bad:
+        raise ValueError(
+            f"{show_value(bad[0])} is not a multiple of {CHANNEL_MULTIPLE} from {CHANNEL_MULTIPLE} to {most}: other widths "
+            "run slower on CPUs."
+        )
 
 
 def _removes_nothing(widths: Sequence[int], sparsity: float, remedy: str) -> str | None:

@@ -15,21 +15,15 @@ from typing import Any
 from edgewright.bench_report import BenchReport, parse_report
 from edgewright.errors import RegistryError, UsageError
 from edgewright.pipeline.evidence import Evidence, Measured, NoneYet, Unavailable
-from edgewright.pipeline.gate import judge
 from edgewright.pipeline.incumbents import PREDICTIONS
-from edgewright.pipeline.judging import Incumbent, gate_budgets, gate_limits, latency_metrics
+from edgewright.pipeline.judging import Incumbent, gate_limits, judge_with_waivers
+from edgewright.pipeline.kept_evidence import FOLDER as EVIDENCE
+from edgewright.pipeline.kept_evidence import load_evidence
 from edgewright.pipeline.predictions import Predictions
-from edgewright.pipeline.publishing import (
-    BY_REPORT,
-    CONTEXT,
-    JUDGED_BY,
-    REFERENCE_PREDICTIONS,
-    REPORT,
-    VERDICT,
-    ChampionMovedError,
-    settle,
-)
+from edgewright.pipeline.publishing import BY_REPORT, JUDGED_BY, REPORT, ChampionMovedError, settle
 from edgewright.pipeline.recipe import Recipe
+from edgewright.pipeline.run_logging import CONTEXT, VERDICT, verdict_tags
+from edgewright.pipeline.run_metrics import latency_metrics
 from edgewright.pipeline.stages import measure
 from edgewright.pipeline.targets import Target
 from edgewright.pipeline.tracking import (
@@ -121,7 +115,7 @@ def _check_champion_stays(version: ModelVersion, champion: ModelVersion | None, 
     """A champion whose verdict is not ``pass`` would be a contradiction: a person decides first what devices shall run."""
     if champion is None or champion.version != version.version or champion.waiver or verdict.outcome == "pass":
         return
-    reasons = "; ".join(check.reason for check in verdict.checks if check.outcome != "pass")
+    reasons = "; ".join(check.reason for check in verdict.checks if check.stands_in_the_way)
     raise RegistryError(
         f"{version.name} version {version.version} is champion, but with this report its verdict would be "
         f"{verdict.outcome} ({reasons}). If devices shall not run it any more: `edgewright rollback {version.model} "
@@ -156,9 +150,15 @@ def _judge_again(
     limits = gate_limits(recipe.gate)
     figures = measure.figures(report.measurement, report.reference, limits.confidence_of_each)
     candidate = Predictions.load(download(tracking, version, PREDICTIONS, folder))
+    kept = load_evidence(download(tracking, version, EVIDENCE, folder))
+    judged = Verdict.from_json(download(tracking, version, VERDICT, folder).read_text())
     evidence = Evidence(
+        quality=kept.quality,
         candidate=candidate,
-        reference=Predictions.load(download(tracking, version, REFERENCE_PREDICTIONS, folder)),
+        reference=kept.reference,
+        groups=kept.groups,
+        slices=kept.slices,
+        corrupted=kept.corrupted,
         champion=_kept(tracking, incumbent, candidate, folder),
         baseline=_kept(tracking, baseline(tracking, version.model, version.target), candidate, folder),
         measured=Measured(
@@ -172,15 +172,7 @@ def _judge_again(
             is_reference=context["is_reference"],
         ),
     )
-    return judge(
-        evidence,
-        limits,
-        gate_budgets(target),
-        frozenset(target.pays),
-        model=version.model,
-        target=version.target,
-        variant=version.variant,
-    )
+    return judge_with_waivers(evidence, limits, target, judged.waivers, version.model, version.target, version.variant)
 
 
 def _kept(tracking: Tracking, version: ModelVersion | None, candidate: Predictions, folder: Path) -> Incumbent:
@@ -202,7 +194,7 @@ def _store(
         tracking,
         version.run_id,
         metrics=metrics,
-        tags={"edgewright.verdict": verdict.outcome},
+        tags=verdict_tags(verdict),
         artifacts={
             VERDICT: folder / VERDICT,
             "verdict.md": folder / "verdict.md",

@@ -1,84 +1,83 @@
-"""The benchmark of edgewright itself: what its variants gain, beside ONNX Runtime's own defaults, and what a build costs.
+"""The benchmark of edgewright itself: what its variants gain over float, and over ONNX Runtime's own defaults.
 
-All ratios come from models that took turns in fresh processes of one measurement; absolute times belong to the machine.
+All ratios come from models that took turns in fresh processes of one measurement: one for each number of threads and size of
+batch. Nothing is trained here: models are those that a build left in the store.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import platform
 import statistics
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
 
-from edgewright.benchmark import Subject, measure_interleaved
-from edgewright.measurement import Measurement, speedup
-from edgewright.pipeline.artifact_store import Artifact, ArtifactStore
+from edgewright.benchmark import Effort, Measurement, Subject, measure_interleaved, speedup
+from edgewright.benchmark import Progress as BenchmarkProgress
+from edgewright.errors import EdgewrightError, UsageError
+from edgewright.pipeline.answering import quality_for
+from edgewright.pipeline.artifact_store import Artifact, ArtifactStore, Outcome, ResultT, Stage
+from edgewright.pipeline.bench_result import ModelsBench, NotMeasured, Ratio, Row
+from edgewright.pipeline.engine_defaults import STATIC, methods_for, quantize_with_defaults
 from edgewright.pipeline.isolation import run_isolated
-from edgewright.pipeline.progress import Progress, ProgressListener
-from edgewright.pipeline.recipe import QuantizeSettings, Recipe
+from edgewright.pipeline.progress import Progress, ProgressListener, ignore_progress
+from edgewright.pipeline.recipe import Recipe
 from edgewright.pipeline.stages import compress, quantize, train
 from edgewright.pipeline.stages import snapshot as snapshot_stage
 from edgewright.pipeline.stages.evaluate import engine_settings
+from edgewright.pipeline.stages.quantize import ValidationJudge
 from edgewright.pipeline.stages.snapshot import SnapshotResult
 from edgewright.pipeline.statistics import median_interval
 from edgewright.pipeline.targets import Target
+from edgewright.pipeline.variant_settings import Variant
 
-# What `quantize_static` of ONNX Runtime does when nothing is said: int8 activations and weights, per tensor, MinMax.
-ENGINE_DEFAULT = "ort-default"
-_THREADS = (1, 2)
-_PROCESSES = 7
-_DEADLINE_S = 600.0
-
-
-@dataclass(frozen=True)
-class Row:
-    """One model at one number of threads.
-
-    Attributes:
-        recipe: Name of the recipe's model.
-        variant: Name of the variant, or ``ort-default``.
-        threads: Threads of one inference.
-        latency_p50_ms: Median over processes, batch 1.
-        throughput_per_s: Samples per second in batches of 8, median over processes.
-        speedup_x: Float's median latency over this one's, median over rounds.
-        speedup_low_x: Lower bound (order statistics of the rounds).
-        speedup_high_x: Upper bound.
-        size_kib: Size of the file.
-        peak_memory_mib: Highest over the processes.
-    """
-
-    recipe: str
-    variant: str
-    threads: int
-    latency_p50_ms: float
-    throughput_per_s: float
-    speedup_x: float
-    speedup_low_x: float
-    speedup_high_x: float
-    size_kib: float
-    peak_memory_mib: float
+THREADS = (1, 2)
+BATCHES = (1, 8)
+_PROCESSES = 7  # the fewest whose smallest and largest ratio bound the median at 95 % is 6
+# Half of a release's measurement: thousands of inferences of a small model still, and the rounds differ by more than this.
+_EFFORT = Effort(budget_s=0.25)
+_QUANTIZE_DEADLINE_S = 600.0
+_VERSIONS = ("edgewright", "numpy", "onnx", "onnxruntime", "torch")
 
 
 @dataclass(frozen=True)
-class BuildCost:
-    """What building costs beside the work itself.
+class _Model:
+    """A model to be measured."""
 
-    Attributes:
-        recipe: Name of the recipe's model.
-        first_s: Wall time of a build from nothing, servers' start included.
-        stages_s: Sum of its stages' own compute times.
-        again_s: Wall time of the same build again, nothing changed.
-        wall_over_compute: ``first_s / stages_s``; below 1 when stages ran side by side.
-        again_over_first: ``again_s / first_s``.
-    """
+    artifact: Artifact
+    quality_pct: float
 
-    recipe: str
-    first_s: float
-    stages_s: float
-    again_s: float
-    wall_over_compute: float
-    again_over_first: float
+
+# By name: a model, or why there is none.
+_Models = Mapping[str, _Model | str]
+
+
+class BuiltStore(ArtifactStore):
+    """A store in which every stage that is asked for was run before: what is missing is an error, not an hour's training."""
+
+    def run_stage(
+        self,
+        stage: Stage,
+        inputs: Mapping[str, Any],
+        result_type: type[ResultT],
+        compute: Callable[[], ResultT],
+    ) -> Outcome[ResultT]:
+        """The remembered result of a stage.
+
+        Raises:
+            UsageError: It was not run with these inputs, this code and these versions.
+        """
+
+        def refuse() -> ResultT:
+            raise UsageError(
+                f"the workspace {self.root.parent} holds no result of stage {stage.name} for this recipe with this code. "
+                "Build it there first: edgewright build RECIPE"
+            )
+
+        return super().run_stage(stage, inputs, result_type, refuse)
 
 
 def compute_seconds(store: ArtifactStore) -> float:
@@ -87,95 +86,162 @@ def compute_seconds(store: ArtifactStore) -> float:
     return sum(float(record["content"]["compute_s"]) for record in records)
 
 
+def versions() -> dict[str, str]:
+    """Versions of what makes the figures."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _VERSIONS}}
+
+
 def bench_models(
-    store: ArtifactStore, recipe: Recipe, target: Target, on_done: Callable[[str], None]
-) -> tuple[Row, ...]:
-    """Measures every variant of a built recipe for one target, and ONNX Runtime's defaults, at 1 and 2 threads.
+    store: BuiltStore,
+    recipe: Recipe,
+    target_name: str,
+    target: Target,
+    on_progress: ProgressListener = ignore_progress,
+    *,
+    processes: int = _PROCESSES,
+    effort: Effort = _EFFORT,
+) -> ModelsBench:
+    """Measures every variant of a built recipe for one target beside ONNX Runtime's defaults.
+
+    Where the recipe has folds, the first one's models are measured: those that a release would ship.
 
     Args:
-        store: Where the recipe's build left its artifacts: nothing is trained here.
+        store: Where the recipe's build left its artifacts.
         recipe: The recipe.
+        target_name: Name of the target.
         target: The target whose integer types and engine are used.
-        on_done: Hears of each finished measurement.
+        on_progress: Hears how far it is.
+        processes: Rounds of each measurement.
+        effort: How long each process measures.
+
+    Raises:
+        UsageError: The recipe was not built in this workspace.
+        EngineError: A model cannot be run, or its process died.
     """
-    snapshot = snapshot_stage.run(store, recipe.data).value
-    models = _models(store, recipe, target, snapshot)
-    sample = snapshot.preprocessing.apply(snapshot_stage.load(store, snapshot).validation.images[:1])
-    rows: list[Row] = []
-    for threads in _THREADS:
-        settings = replace(engine_settings(target), threads=threads)
-        subjects = {name: Subject(store.read(model), target.engine, settings, sample) for name, model in models.items()}
-        measured = measure_interleaved(subjects, _PROCESSES)
-        reference = measured[recipe.reference.name]
-        rows += [
-            _row(recipe.model, name, threads, each, reference, models[name].size_bytes)
-            for name, each in measured.items()
-        ]
-        on_done(f"{recipe.model}, {threads} thread{'s' if threads > 1 else ''}")
-    return tuple(rows)
+    data = snapshot_stage.run(store, recipe.data, recipe.task).value.folds[0]
+    models = _models(store, recipe, data, target, on_progress)
+    settings = [(threads, batch) for threads, batch in product(THREADS, BATCHES)]
+    raw = snapshot_stage.load(store, data).validation.images
+    rows: list[Row | NotMeasured] = []
+    for number, (threads, batch) in enumerate(settings):
+
+        def report(
+            progress: BenchmarkProgress, number: int = number, words: str = setting_in_words(threads, batch)
+        ) -> None:
+            total = progress.total * len(settings)
+            on_progress(Progress(recipe.model, number * progress.total + progress.done, total, words))
+
+        samples = data.preprocessing.apply(raw[:batch])
+        on = replace(engine_settings(target), threads=threads)
+        subjects = {
+            name: Subject(store.read(model.artifact), target.engine, on, samples)
+            for name, model in models.items()
+            if isinstance(model, _Model)
+        }
+        measured = measure_interleaved(subjects, processes, report, effort)
+        rows += _rows(recipe, models, measured, threads, batch)
+    word = quality_for(recipe.task, data).word
+    return ModelsBench(recipe.model, target_name, recipe.reference.name, word, tuple(rows))
 
 
-def _models(store: ArtifactStore, recipe: Recipe, target: Target, snapshot: SnapshotResult) -> dict[str, Artifact]:
-    base = train.run(store, recipe, snapshot).value
-    models = {}
-    for variant in recipe.variants:
-        made = compress.run(store, recipe, snapshot, base, variant.prune, variant.name).value
-        models[variant.name] = made.model
-        if variant.quantize:
-            types = (target.activation_type, target.weight_type)
-            models[variant.name] = quantize.run(
-                store, snapshot, made.model, variant.quantize, recipe.data.calibration_samples, types, variant.name
-            ).value.model
-    reference = models[recipe.reference.name]
-    models[ENGINE_DEFAULT] = run_isolated(
-        quantize_by_default, store.root, snapshot, reference, recipe.data.calibration_samples,
-        work=ENGINE_DEFAULT, deadline_s=_DEADLINE_S,
-    )  # fmt: skip
+def setting_in_words(threads: int, batch: int) -> str:
+    """How people read it, e.g. ``2 threads, batch 8``."""
+    return f"{threads} thread{'' if threads == 1 else 's'}, batch {batch}"
+
+
+def _models(
+    store: BuiltStore, recipe: Recipe, data: SnapshotResult, target: Target, on_progress: ProgressListener
+) -> _Models:
+    """The float model first; then the other variants; then what ONNX Runtime makes of the float model by itself."""
+    judge = ValidationJudge(data, recipe.task, snapshot_stage.load(store, data).validation)
+    variants = sorted(recipe.variants, key=lambda variant: not variant.is_reference)
+    models: dict[str, _Model | str] = {}
+    for variant in variants:
+        on_progress(Progress(recipe.model, 0, 1, f"answering validation samples: {variant.name}"))
+        try:
+            built = _built(store, recipe, data, target, variant)
+            models[variant.name] = _Model(built, judge(store.read(built)))
+        except EdgewrightError as error:
+            if variant.is_reference:  # nothing to hold the others against
+                raise
+            models[variant.name] = str(error)
+    reference = _built(store, recipe, data, target, recipe.reference)
+    for method in methods_for(store.read(reference)):
+        on_progress(Progress(recipe.model, 0, 1, f"quantizing: {method}"))
+        models[method] = _by_default(store, recipe, data, reference, method)
     return models
 
 
-def quantize_by_default(
-    root: Path, snapshot: SnapshotResult, model: Artifact, samples: int, *, on_progress: ProgressListener
-) -> Artifact:
-    """Quantizes as ONNX Runtime does when nothing is said; runs in a process of its own."""
-    settings = QuantizeSettings(calibration=["minmax"], per_channel=False)
-    on_progress(Progress(ENGINE_DEFAULT, 0, 1, "quantizing"))
-    return quantize.quantize(
-        root, snapshot, model, settings, samples, ("int8", "int8"), ENGINE_DEFAULT, on_progress=on_progress
-    ).model
+def _built(store: BuiltStore, recipe: Recipe, data: SnapshotResult, target: Target, variant: Variant) -> Artifact:
+    base = train.run(store, recipe, data).value
+    model = compress.run(store, recipe, data, base, variant.prune, variant.name).value.model
+    if variant.quantize is None:
+        return model
+    samples, types = recipe.data.calibration_samples, (target.activation_type, target.weight_type)
+    return quantize.run(
+        store, data, model, variant.quantize, samples, types, recipe.task, variant.name
+    ).value.model  # fmt: skip
 
 
-def _row(recipe: str, name: str, threads: int, own: Measurement, reference: Measurement, size_bytes: int) -> Row:
-    ratios = median_interval(speedup(reference, own))
-    assert ratios is not None, "seven rounds give an interval"
+def _by_default(
+    store: BuiltStore, recipe: Recipe, data: SnapshotResult, reference: Artifact, method: str
+) -> _Model | str:
+    """In a process of its own: what fails or crashes there is one row's answer, and no end of the benchmark."""
+    try:
+        made = run_isolated(
+            quantize_with_defaults,
+            store.root,
+            data,
+            reference,
+            method,
+            recipe.data.calibration_samples,
+            recipe.task,
+            work=method,
+            deadline_s=_QUANTIZE_DEADLINE_S,
+        )
+    except EdgewrightError as error:
+        return str(error)
+    return _Model(made.model, made.quality_pct)
+
+
+def _rows(
+    recipe: Recipe, models: _Models, measured: Mapping[str, Measurement], threads: int, batch: int
+) -> list[Row | NotMeasured]:
+    return [
+        NotMeasured(recipe.model, name, threads, batch, model)
+        if isinstance(model, str)
+        else _row(recipe, name, model, measured, threads, batch)
+        for name, model in models.items()
+    ]
+
+
+def _row(
+    recipe: Recipe, name: str, model: _Model, measured: Mapping[str, Measurement], threads: int, batch: int
+) -> Row:
+    own, reference = measured[name], measured[recipe.reference.name]
+    cpu = [slow.cpu_p50_ms / fast.cpu_p50_ms for slow, fast in zip(reference.processes, own.processes, strict=True)]
     return Row(
-        recipe,
-        name,
-        threads,
-        own.latency_p50_ms,
-        own.throughput_per_s,
-        ratios.point,
-        ratios.low,
-        ratios.high,
-        size_bytes / 1024,
-        own.peak_memory_mib,
+        recipe=recipe.model,
+        variant=name,
+        threads=threads,
+        batch=batch,
+        latency_p50_ms=own.latency_p50_ms,
+        latency_p95_ms=own.latency_p95_ms,
+        cpu_p50_ms=own.cpu_p50_ms,
+        samples_per_s=1000 * batch / own.latency_p50_ms,
+        over_float=_ratio(reference, own),
+        cpu_over_float_x=statistics.median(cpu),
+        over_default=_ratio(measured[STATIC], own) if STATIC in measured else None,
+        size_kib=model.artifact.size_bytes / 1024,
+        peak_memory_mib=own.peak_memory_mib,
+        quality_pct=model.quality_pct,
+        rounds_p50_ms=tuple(figures.latency_p50_ms for figures in own.processes),
     )
 
 
-def build_cost(recipe: str, first_s: float, stages_s: float, again_s: float) -> BuildCost:
-    """Ratios of a build's times."""
-    return BuildCost(recipe, first_s, stages_s, again_s, first_s / stages_s, again_s / first_s)
-
-
-def to_json(rows: tuple[Row, ...], costs: tuple[BuildCost, ...], machine: dict[str, str]) -> str:
-    """The benchmark's result as JSON, with its medians of ratios per variant on top."""
-    by_variant: dict[str, list[float]] = {}
-    for row in rows:
-        by_variant.setdefault(row.variant, []).append(row.speedup_x)
-    content = {
-        "machine": machine,
-        "median_speedup_x": {name: statistics.median(values) for name, values in by_variant.items()},
-        "models": [asdict(row) for row in rows],
-        "builds": [asdict(cost) for cost in costs],
-    }
-    return json.dumps(content, indent=2) + "\n"
+def _ratio(slow: Measurement, fast: Measurement) -> Ratio:
+    rounds = speedup(slow, fast)
+    # With fewer rounds than a confidence of 95 % needs, the widest interval there is; the row says its true coverage.
+    bounds = median_interval(rounds) or median_interval(rounds, 0.5)
+    assert bounds is not None, "two rounds at least"
+    return Ratio(bounds.point, bounds.low, bounds.high, bounds.confidence, rounds)

@@ -40,9 +40,8 @@ def explain(model: type[BaseModel], entry: Mapping[str, Any], prefix: str = "") 
     """
     location, kind = entry["loc"], entry["type"]
     if kind == "invalid_key":
-        return Problem(
-            dotted(location[:-1], prefix), f"key {_shown(location[-1])} is not text. Quote it, or remove it."
-        )
+        place = dotted(_walk(model, location[:-1])[2], prefix)
+        return Problem(place, f"key {_shown(location[-1])} is not text. Quote it, or remove it.")
     owner, field, shown = _walk(model, location)
     key = dotted(shown, prefix)
     if kind in {"union_tag_invalid", "union_tag_not_found"}:

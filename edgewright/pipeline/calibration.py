@@ -1,46 +1,36 @@
-"""Calibration: which samples INT8 ranges are taken from, which ranges they give, and the audit of both.
+"""Calibration: which range of each activation INT8 shall cover.
 
-A range that is not finite gives a model that loads, runs and answers nonsense; a range without width comes from a dead
-tensor. Both are refused here, by the name of the node that makes the tensor.
+Three estimators work on one collection of histograms. `minmax` keeps every value. `percentile` keeps a share of them.
+`entropy` takes the threshold at which the INT8 values tell most about the float values (least Kullback-Leibler
+divergence; Migacz, "8-bit inference with TensorRT", 2017). ONNX Runtime has them too; why these are our own is told in
+docs/decisions/0014-calibration.md.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-import tempfile
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from edgewright.errors import CalibrationError
+from edgewright.pipeline.activations import BINS, Activation
 
-Method = Literal["minmax", "percentile"]
-# Samples per run: the intermediate tensors of one batch is all that calibration holds at a time.
-_BATCH_SAMPLES = 16
-# Bins of the histogram that percentiles are read from; coarser ones put the percentile off by whole INT8 steps.
-_HISTOGRAM_BINS = 2048
-
-
-@dataclass(frozen=True)
-class CalibrationSet:
-    """The samples that ranges are taken from.
-
-    Attributes:
-        inputs: Preprocessed samples, float32 ``[N, C, H, W]``.
-        sample_sha256: Their digests.
-        samples_per_class: Number of samples by class name; every class is present.
-    """
-
-    inputs: npt.NDArray[np.float32]
-    sample_sha256: tuple[str, ...]
-    samples_per_class: dict[str, int]
+Method = Literal["minmax", "percentile", "entropy"]
+LEVELS = 256
+# Bins of the whole range that entropy works on: 16 per INT8 level. With as many bins as levels there is nothing to choose.
+_ENTROPY_BINS = 4096
+# Candidate thresholds lie one level of the whole range apart.
+_ENTROPY_STRIDE = _ENTROPY_BINS // LEVELS
+# A value that repeats exactly (a background, and what a layer makes of it) is a spike in one bin. The divergence takes
+# telling it apart from its neighbours for the most precious information there is, and gives all outer values for it: on
+# the digits, that cost 80 points. So no bin counts more than twice the median of those within one level around it.
+_SPIKE = 2
+# The share of a tensor's values, those that repeat exactly apart, that may fall on one INT8 step.
+_LARGEST_SHARE_ON_ONE_STEP = 0.99
+# Their outputs lie between 0 and 1 by definition, nearly all next to an end where the network is sure.
+_BOUNDED = frozenset({"Softmax", "Sigmoid", "HardSigmoid"})
 
 
 @dataclass(frozen=True)
@@ -51,153 +41,132 @@ class Ranges:
     low_high: dict[str, tuple[float, float]]
 
 
-def select_calibration_set(
-    inputs: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int64],
-    sample_sha256: tuple[str, ...],
-    class_names: tuple[str, ...],
-    count: int,
-) -> CalibrationSet:
-    """Takes ``count`` samples of the calibration split, classes in turn, each class in the order of its digests.
+def estimate_ranges(activations: tuple[Activation, ...], method: Method, percentile: float) -> Ranges:
+    """Estimates the range of every activation.
 
     Args:
-        inputs: Preprocessed calibration split, float32 ``[N, C, H, W]``.
-        labels: Class indices, int64 ``[N]``.
-        sample_sha256: Digests of the samples.
-        class_names: Names of the classes.
-        count: Samples to take.
+        activations: From ``observe``.
+        method: ``minmax``, ``percentile`` or ``entropy``.
+        percentile: Share of values that ``percentile`` keeps, in percent; half of the rest goes at either end.
 
     Raises:
-        CalibrationError: Too few samples, or a class is missing.
+        CalibrationError: A percentile leaves a range without width; the message names the node.
     """
-    if len(labels) < count:
-        raise CalibrationError(
-            f"calibration split has {len(labels)} samples, needs at least {count} (data.calibration_samples). "
-            "Lower it, or raise data.calibration_share."
-        )
-    queues = [
-        sorted(np.flatnonzero(labels == index), key=lambda i: sample_sha256[i]) for index in range(len(class_names))
-    ]
-    missing = [class_names[index] for index, queue in enumerate(queues) if not queue]
-    if missing:
-        raise CalibrationError(
-            f"calibration split has no sample of class {missing[0]!r}. Raise data.calibration_share."
-        )
-    taken: list[int] = []
-    depth = 0
-    while len(taken) < count:
-        taken += [int(queue[depth]) for queue in queues if depth < len(queue)][: count - len(taken)]
-        depth += 1
-    covered = Counter(class_names[labels[index]] for index in taken)
-    return CalibrationSet(
-        inputs=np.ascontiguousarray(inputs[taken]),
-        sample_sha256=tuple(sample_sha256[index] for index in taken),
-        samples_per_class={name: covered[name] for name in class_names},
-    )
+    return Ranges(method, {each.tensor: _range_of(each, method, percentile) for each in activations})
 
 
-def calibrate(model: onnx.ModelProto, calibration: CalibrationSet, method: Method, percentile: float) -> Ranges:
-    """Runs the float model on the calibration set and estimates the range of every activation.
+def clipped_share(activation: Activation, low: float, high: float) -> float:
+    """Share, 0 to 1, of a tensor's values on the calibration samples that INT8 with this range would cut off.
 
-    Args:
-        model: Float model, prepared for quantization.
-        calibration: The samples.
-        method: ``minmax`` keeps every value; ``percentile`` keeps the given share of them.
-        percentile: Share of values to keep, in percent, for ``percentile``.
+    INT8 ranges hold zero: a range above zero is widened down to it before values are counted.
+    """
+    first, end = activation.bin_of(min(low, 0.0)), activation.bin_of(max(high, 0.0))
+    total = int(activation.counts.sum())
+    return float(total - int(activation.counts[first:end].sum())) / total
+
+
+def refuse_absurd(activations: tuple[Activation, ...], ranges: Ranges) -> None:
+    """Refuses a range so wide for its values that INT8 no longer tells them apart.
 
     Raises:
-        CalibrationError: A range is not finite or has no width; the message names the node.
+        CalibrationError: 99 % of a tensor's different values fall on one INT8 step; the message names the node.
     """
-    # Our own extremes: the library's calibrators overlook a single NaN, or fail on it without a name.
-    extremes = _observed_extremes(model, calibration)
-    _audit(model, extremes)
+    for each in activations:
+        low, high = ranges.low_high[each.tensor]
+        share = share_on_one_step(each, low, high)
+        if share >= _LARGEST_SHARE_ON_ONE_STEP and each.operator not in _BOUNDED:
+            raise CalibrationError(
+                f"the range of {each.place} by {ranges.method} is [{low:g}, {high:g}]: {100 * share:.1f} % of its values "
+                "(those that repeat exactly apart) fall on one INT8 step: INT8 cannot tell them apart. Look for samples with "
+                "huge values; name entropy or percentile in quantize.calibration, or lower quantize.percentile."
+            )
+
+
+def share_on_one_step(activation: Activation, low: float, high: float) -> float:
+    """The largest share, 0 to 1, of a tensor's values that lie within one INT8 step of a range.
+
+    Values that repeat exactly do not count: a background may well be 99 % of an image.
+    """
+    counts = activation.counts.copy()
+    for value, times in activation.repeated.items():
+        counts[min(int((value - activation.floor) / activation.bin_width), BINS - 1)] -= times
+    counts = np.maximum(counts, 0)  # the same value may be rounded to the next bin
+    total = int(counts.sum())
+    if total == 0:
+        return 0.0
+    first, end = activation.bin_of(min(low, 0.0)), activation.bin_of(max(high, 0.0))
+    inside = _clipped(counts, first, max(end, first + 1))
+    step = max(1, round(len(inside) / (LEVELS - 1)))
+    running = np.concatenate([[0], np.cumsum(inside)])
+    return float((running[step:] - running[:-step]).max()) / total if len(inside) > step else 1.0
+
+
+def _range_of(activation: Activation, method: Method, percentile: float) -> tuple[float, float]:
     if method == "minmax":
-        return Ranges(method, extremes)
-    low_high = _percentiles(model, calibration, percentile)
-    for tensor, (low, high) in low_high.items():
-        if not low < high:
-            raise CalibrationError(
-                f"the range of {_place(model, tensor)} at {percentile:g} % is [{low:g}, {high:g}]: it has no width, though "
-                "the tensor has values outside it. Raise quantize.percentile, or calibrate by minmax alone."
-            )
-    return Ranges(method, low_high)
-
-
-def _percentiles(
-    model: onnx.ModelProto, calibration: CalibrationSet, percentile: float
-) -> dict[str, tuple[float, float]]:
-    from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
-
-    input_name = model.graph.input[0].name
-    # The library tells its progress on stdout.
-    with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
-        path = Path(scratch) / "float.onnx"
-        onnx.save(model, path)
-        calibrator = create_calibrator(
-            path,
-            augmented_model_path=str(Path(scratch) / "augmented.onnx"),
-            calibrate_method=CalibrationMethod.Percentile,
-            extra_options={"percentile": percentile, "num_bins": _HISTOGRAM_BINS},
+        return activation.low, activation.high
+    if method == "entropy":
+        first, end = _least_divergence(activation)
+        return activation.edge(first), activation.edge(end)
+    first, end = _percentile_bins(activation, percentile)
+    if end - first <= 1:
+        raise CalibrationError(
+            f"the range of {activation.place} at {percentile:g} % is [{activation.edge(first):g}, {activation.edge(end):g}]: "
+            "it has no width, though the tensor has values outside it. Raise quantize.percentile, or calibrate by minmax or "
+            "entropy alone."
         )
-        for start in range(0, len(calibration.inputs), _BATCH_SAMPLES):
-            calibrator.collect_data(_OneBatch({input_name: calibration.inputs[start : start + _BATCH_SAMPLES]}))
-        computed = calibrator.compute_data()
-    return {name: _limits(data.range_value) for name, data in computed.items()}
+    return activation.edge(first), activation.edge(end)
 
 
-class _OneBatch:
-    """Hands a calibrator one batch, then nothing."""
-
-    def __init__(self, feed: dict[str, npt.NDArray[np.float32]]) -> None:
-        self._feeds: Iterator[dict[str, npt.NDArray[np.float32]]] = iter([feed])
-
-    def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
-        return next(self._feeds, None)
+def _percentile_bins(activation: Activation, percentile: float) -> tuple[int, int]:
+    """The narrowest bins with at least the asked share of values in them and at most half of the rest at either side."""
+    running = np.cumsum(activation.counts)
+    cut = (100.0 - percentile) / 200.0 * running[-1]
+    return int(np.searchsorted(running, cut, side="right")), int(np.searchsorted(running, running[-1] - cut)) + 1
 
 
-def _limits(value: tuple[Any, Any]) -> tuple[float, float]:
-    return float(np.min(value[0])), float(np.max(value[1]))
+def _least_divergence(activation: Activation) -> tuple[int, int]:
+    """The bins of the symmetric threshold, cut to what was seen, with the least divergence; the wider one among equals."""
+    merged = BINS // _ENTROPY_BINS
+    counts = _without_spikes(activation.counts.reshape(-1, merged).sum(axis=1))
+    zero = round(-activation.floor / activation.bin_width / merged)
+    best, least = (0, _ENTROPY_BINS), np.inf
+    for reach in range(max(zero, _ENTROPY_BINS - zero), 0, -_ENTROPY_STRIDE):
+        first, end = max(0, zero - reach), min(_ENTROPY_BINS, zero + reach)
+        if end - first < LEVELS:  # fewer bins than levels have nothing to lose
+            break
+        divergence = _divergence(counts, first, end)
+        if divergence < least:
+            best, least = (first, end), divergence
+    return best[0] * merged, best[1] * merged
 
 
-def _observed_extremes(model: onnx.ModelProto, calibration: CalibrationSet) -> dict[str, tuple[float, float]]:
-    """Lowest and highest value of the input and of every float tensor that a node makes; NaN where one was seen."""
-    import onnxruntime
-
-    augmented = onnx.ModelProto()
-    augmented.CopyFrom(model)
-    known = {value.name for value in augmented.graph.output}
-    made = [name for node in augmented.graph.node for name in node.output if name and name not in known]
-    augmented.graph.output.extend(onnx.ValueInfoProto(name=name) for name in made)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(augmented.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    input_name, names = session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
-    extremes: dict[str, tuple[float, float]] = {}
-    for start in range(0, len(calibration.inputs), _BATCH_SAMPLES):
-        batch = calibration.inputs[start : start + _BATCH_SAMPLES]
-        values = {input_name: batch, **dict(zip(names, session.run(names, {input_name: batch}), strict=True))}
-        for name, value in values.items():
-            if value.dtype == np.float32:
-                low, high = extremes.get(name, (np.inf, -np.inf))
-                extremes[name] = (float(np.minimum(low, value.min())), float(np.maximum(high, value.max())))
-    return extremes
+def _divergence(counts: npt.NDArray[np.int64], first: int, end: int) -> float:
+    """Kullback-Leibler divergence between the values, clipped to some bins, and what INT8 with that range makes of them."""
+    exact = _clipped(counts, first, end).astype(np.float64)
+    inside = counts[first:end].astype(np.float64)
+    starts = np.arange(LEVELS) * (end - first) // LEVELS
+    filled = exact > 0
+    # One level spreads its values evenly over those of its bins that any value falls into.
+    per_bin = np.add.reduceat(inside, starts) / np.maximum(np.add.reduceat(filled.astype(np.float64), starts), 1)
+    rounded = np.repeat(per_bin, np.diff(np.append(starts, end - first))) * filled
+    if (
+        not inside.any() or (rounded[filled] == 0).any()
+    ):  # clipped values where no value was: no such INT8 value is known
+        return np.inf
+    p, q = exact[filled] / exact.sum(), rounded[filled] / rounded.sum()
+    return float((p * np.log(p / q)).sum())
 
 
-def _audit(model: onnx.ModelProto, extremes: dict[str, tuple[float, float]]) -> None:
-    for tensor, (low, high) in extremes.items():
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise CalibrationError(
-                f"the range of {_place(model, tensor)} is [{low:g}, {high:g}]: a range must be finite, or INT8 gives a dead "
-                "model. Look for padding with -inf, division by zero, or non-finite samples."
-            )
-        if not low < high:
-            raise CalibrationError(
-                f"the range of {_place(model, tensor)} is [{low:g}, {high:g}]: it has no width, the tensor is dead on all "
-                "calibration samples. Train again, prune less, or look at the calibration samples."
-            )
+def _clipped(counts: npt.NDArray[np.int64], first: int, end: int) -> npt.NDArray[np.int64]:
+    clipped = counts[first:end].copy()
+    clipped[0] += counts[:first].sum()
+    clipped[-1] += counts[end:].sum()
+    return clipped
 
 
-def _place(model: onnx.ModelProto, tensor: str) -> str:
-    maker = next((node for node in model.graph.node if tensor in node.output), None)
-    return f"node {maker.name or tensor!r} ({maker.op_type})" if maker else f"input {tensor!r}"
+def _without_spikes(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    reach = _ENTROPY_STRIDE
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(counts, reach, mode="reflect"), 2 * reach + 1)
+    usual = np.median(around, axis=1).astype(np.int64)
+    flattened: npt.NDArray[np.int64] = np.minimum(counts, np.maximum(1, _SPIKE * usual))
+    return flattened

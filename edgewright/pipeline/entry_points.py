@@ -63,15 +63,19 @@ def entry_point_sha256(entry_point: str) -> str:
     """
     top = _parts(entry_point)[0].split(".")[0]
     with current_folder_last():
-        spec = importlib.util.find_spec(top)
+        try:
+            spec = importlib.util.find_spec(top)
+        except ValueError:  # what is being run, and modules made by hand, have no sources
+            spec = None
     if spec is None or (spec.origin is None and not spec.submodule_search_locations):
         raise StageError(f'module "{top}" cannot be found. Install it, run where it lies, or correct its name.')
     if spec.submodule_search_locations:
         folders = [Path(folder) for folder in spec.submodule_search_locations]
         sources = {f"{file.relative_to(folder)}": file for folder in folders for file in folder.rglob("*.py")}
-    else:
-        assert spec.origin is not None
+    elif spec.has_location and spec.origin is not None:
         sources = _beside(Path(spec.origin))
+    else:
+        raise StageError(f'module "{top}" is built into Python and has no source file. Name one of your own.')
     digest = hashlib.sha256()
     for name in sorted(sources):
         digest.update(name.encode() + b"\0" + hashlib.sha256(sources[name].read_bytes()).digest())

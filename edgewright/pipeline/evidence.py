@@ -6,48 +6,88 @@ Values only. A number that is not finite cannot be put into them: what was not m
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from edgewright.errors import GateError
 from edgewright.pipeline.predictions import Predictions
+from edgewright.pipeline.quality import Quality
 from edgewright.pipeline.statistics import Interval
 
 Pays = Literal["latency", "size"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class GateLimits:
-    """What the recipe asks of accuracy.
+@dataclass(frozen=True)
+class SliceLimit:
+    """How much a part of the samples may lose by itself.
 
     Attributes:
-        accuracy_floor_pct: Accuracy in percent that no release may fall below, whatever it is compared with.
-        margin_points: Largest drop in points (percent of the samples) that is acceptable.
-        confidence: Confidence of a decision, between 0.5 and 1.
-        candidates: How many variants are put to the gate for one target, of which any may ship.
+        by: ``class``, ``group``, or the name of a column that the data carry; every value is a slice.
+        margin_points: Largest drop against the reference that is acceptable in each of these slices, in points.
 
     Raises:
-        GateError: A limit is outside of its range.
+        GateError: There is no name, or the margin is out of range.
     """
 
-    accuracy_floor_pct: float
+    by: str
+    margin_points: float
+
+    def __post_init__(self) -> None:
+        """Refuse a limit under which the outcome would be undefined."""
+        if not self.by:
+            raise GateError("slice limit has no name; it goes by class, by group or by a column of the data")
+        _check_limit(f"slice by {self.by!r}: margin_points", self.margin_points, 0, 100, "points")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateLimits:
+    """What the recipe asks of the answers.
+
+    Attributes:
+        floor_pct: Quality in percent that no release may fall below, whatever it is compared with.
+        margin_points: Largest acceptable drop in points.
+        confidence: Confidence of a decision, between 0.5 and 1.
+        candidates: How many variants are put to the gate for one target, of which any may ship.
+        slices: Parts of the samples that each have a margin of their own, in the order in which they are shown.
+        agreement_pct: Least share of samples on which candidate and reference decide alike; None asks for none.
+        calibration_error_points: Largest acceptable rise of the probabilities' calibration error over the reference's;
+            None asks for none.
+        robustness_margin_points: Largest acceptable drop against the reference on corrupted samples; None asks for none.
+
+    Raises:
+        GateError: A limit is outside of its range, or two slice limits go by the same.
+    """
+
+    floor_pct: float
     margin_points: float = 1.0
     confidence: float = 0.95
     candidates: int = 1
+    slices: tuple[SliceLimit, ...] = ()
+    agreement_pct: float | None = None
+    calibration_error_points: float | None = None
+    robustness_margin_points: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse limits under which the outcome would be undefined."""
-        for name, value, fits in (
-            ("accuracy_floor_pct", self.accuracy_floor_pct, 0 <= self.accuracy_floor_pct <= 100),
-            ("margin_points", self.margin_points, 0 < self.margin_points < 100),
-            ("confidence", self.confidence, 0.5 < self.confidence < 1),
-            ("candidates", self.candidates, isinstance(self.candidates, int) and self.candidates >= 1),
+        object.__setattr__(self, "slices", tuple(self.slices))
+        if not 0 <= self.floor_pct <= 100:
+            raise GateError(f"gate limit floor_pct is {self.floor_pct}; it must lie between 0 and 100 %")
+        if not (isinstance(self.candidates, int) and self.candidates >= 1):
+            raise GateError(f"gate limit candidates is {self.candidates}; it must be a whole number, at least 1")
+        _check_limit("margin_points", self.margin_points, 0, 100, "points")
+        _check_limit("confidence", self.confidence, 0.5, 1, "")
+        for name, unit in (
+            ("agreement_pct", "%"),
+            ("calibration_error_points", "points"),
+            ("robustness_margin_points", "points"),
         ):
-            if not fits:
-                raise GateError(
-                    f"gate limit {name} is {value}; it must be: floor 0 to 100 %, margin between 0 and 100 points, "
-                    "confidence between 0.5 and 1, candidates at least 1"
-                )
+            value = getattr(self, name)
+            if value is not None:
+                _check_limit(name, value, 0, 100, unit)
+        names = [each.by for each in self.slices]
+        if len(set(names)) < len(names):
+            raise GateError(f"gate limit slices go by {', '.join(names)}; give each one margin only")
 
     @property
     def confidence_of_each(self) -> float:
@@ -134,22 +174,72 @@ class Unavailable:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Corrupted:
+    """Answers to the same samples after one corruption, e.g. noise.
+
+    Attributes:
+        candidate: Answers of the variant under judgement.
+        reference: Answers of the uncompressed model to exactly the same corrupted samples.
+        groups: The group of each sample; None where samples stand alone.
+
+    Raises:
+        GateError: There is not one group per sample.
+    """
+
+    candidate: Predictions
+    reference: Predictions
+    groups: tuple[str, ...] | None
+
+    def __post_init__(self) -> None:
+        """Refuse groups that do not line up with the samples."""
+        _check_one_each("corrupted groups", self.groups, len(self.candidate))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """All that the gate looks at; every ``Predictions`` is over the same test samples in the same order.
 
     Attributes:
-        candidate: Answers of the variant under judgement.
+        quality: By which figure answers are judged.
+        candidate: Answers of the variant under judgement; with folds, those of all folds together.
         reference: Answers of the uncompressed model of the same training run.
         champion: Answers of the release that devices run today.
         baseline: Answers of the pinned baseline.
         measured: Size, latency, memory and providers.
+        groups: The group (person, recording) of each sample; None where samples stand alone.
+        slices: By ``class`` or by a column's name, the value of each sample. ``group`` need not be given: it is ``groups``.
+        corrupted: By corruption, in the order in which they are shown, the answers to corrupted samples.
+
+    Raises:
+        GateError: Groups or a slice's values are not one per sample.
     """
 
+    quality: Quality
     candidate: Predictions
     reference: Predictions
     champion: Predictions | NoneYet | Unavailable
     baseline: Predictions | NoneYet | Unavailable
     measured: Measured
+    groups: tuple[str, ...] | None
+    slices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    corrupted: Mapping[str, Corrupted] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what does not line up with the samples."""
+        samples = len(self.candidate)
+        _check_one_each("groups", self.groups, samples)
+        for by, values in self.slices.items():
+            _check_one_each(f"slice by {by!r}", values, samples)
+
+
+def _check_one_each(name: str, values: tuple[str, ...] | None, samples: int) -> None:
+    if values is not None and len(values) != samples:
+        raise GateError(f"{name}: {len(values)} values for {samples} samples; give one per sample, in their order")
+
+
+def _check_limit(name: str, value: float, low: float, high: float, unit: str) -> None:
+    if not low < value < high:
+        raise GateError(f"gate limit {name} is {value}; it must lie between {low} and {high} {unit}".rstrip())
 
 
 def _check_positive(value: float, name: str) -> None:

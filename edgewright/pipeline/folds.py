@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 
 from edgewright.errors import DataError
 from edgewright.pipeline.datasets.dataset import Dataset, sample_digests
-from edgewright.pipeline.snapshot import Minimums, Snapshot, SplitName, freeze, group_sha256
+from edgewright.pipeline.snapshot import Snapshot, freeze
+from edgewright.pipeline.split_rule import Minimums, SplitName, group_sha256
 
 # Below five groups not even a difference that all of them show is beyond chance: each may have fallen either way, and
 # 0.5 ** 4 is more than 5 %. What is judged over fewer is not measurable, whatever its figures.
@@ -22,6 +23,13 @@ LEAST_GROUPS = 5
 
 # Part of every group's fate: another salt would deal the groups anew.
 _SALT = b"edgewright folds 1\0"
+# What to do about a split that is too small, where groups are held out.
+_REMEDIES: Mapping[str, str] = {
+    "train": "Lower validation_groups or calibration_groups",
+    "calibration": "Lower calibration_samples or raise calibration_groups",
+    "validation": "Raise validation_groups",
+    "test": "Lower folds",
+}
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,8 @@ def take_folds(dataset: Dataset, group_folds: GroupFolds, minimums: Minimums | N
     Args:
         dataset: What to split; it has groups and does not fix a test split.
         group_folds: How the groups are dealt.
-        minimums: The fewest samples per split of every fold; None means :class:`Minimums`' defaults.
+        minimums: The least that each split of every fold needs, and the test splits together; None means
+            :class:`Minimums`' defaults.
 
     Returns:
         One snapshot per fold, each with a digest of its own.
@@ -108,11 +117,24 @@ def take_folds(dataset: Dataset, group_folds: GroupFolds, minimums: Minimums | N
         raise DataError(f"{where}: has no groups, folds hold out groups. Name them, or take one snapshot instead.")
     if dataset.fixed_split is not None:
         raise DataError(f"{where}: fixes its own test split, folds test everybody once. Take one snapshot instead.")
+    needs = minimums or Minimums()
     digests = sample_digests(dataset.images)
-    return tuple(
-        freeze(dataset, digests, [split_of[group] for group in dataset.groups], minimums or Minimums())
-        for split_of in group_folds.deal(dataset.groups)
+    snapshots = tuple(
+        freeze(
+            f"{where}, fold {number} of {group_folds.folds}",
+            dataset,
+            digests,
+            [split_of[group] for group in dataset.groups],
+            replace(needs, test_samples=1),  # the folds are judged together
+            _REMEDIES,
+        )
+        for number, split_of in enumerate(group_folds.deal(dataset.groups), start=1)
     )
+    if len(dataset.labels) < needs.test_samples:
+        raise DataError(
+            f"{where}: {len(dataset.labels)} samples, the folds' test splits need {needs.test_samples} together. Add data."
+        )
+    return snapshots
 
 
 def _position(group: str) -> bytes:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgewright.errors import BundleError, DataError, EngineError, RegistryError, StageError
+from edgewright.pipeline.answering import answer, labels_of, postprocessing_for
 from edgewright.pipeline.artifact_store import Artifact, ArtifactStore, Stage
 from edgewright.pipeline.evidence import NoneYet, Unavailable
 from edgewright.pipeline.isolation import run_isolated
@@ -16,9 +20,10 @@ from edgewright.pipeline.judging import Incumbent
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.progress import ProgressListener
 from edgewright.pipeline.stages import snapshot as snapshot_stage
+from edgewright.pipeline.stages.evaluate import keep_predictions
 from edgewright.pipeline.stages.machine import machine_type
 from edgewright.pipeline.stages.snapshot import SnapshotResult
-from edgewright.pipeline.targets import Target
+from edgewright.pipeline.task_settings import TaskSettings
 from edgewright.pipeline.tracking import ModelVersion, Tracking, download
 
 # Artifacts of a released run, by name.
@@ -35,11 +40,17 @@ class _Answers:
 
 
 def incumbent_predictions(
-    store: ArtifactStore, tracking: Tracking, version: ModelVersion | None, snapshot: SnapshotResult, target: Target
+    store: ArtifactStore,
+    tracking: Tracking,
+    version: ModelVersion | None,
+    snapshots: Sequence[SnapshotResult],
+    task: TaskSettings,
 ) -> Incumbent:
-    """The answers of a released version on the snapshot's test split.
+    """The answers of a released version on today's test samples.
 
-    They are kept with the release; where the test split has changed since, its bundle is run again.
+    They are kept with the release. Where the test split has changed since, its bundle is run again: a test sample stays one
+    for life, so the bundle has never met it. With folds that does not hold, since the bundle has trained on what other folds
+    test; then the comparison is over the samples that both builds answered, each by a model that never met their group.
 
     Returns:
         The predictions; ``NoneYet`` where there is no such version; ``Unavailable`` with the reason where its answers cannot
@@ -47,19 +58,45 @@ def incumbent_predictions(
     """
     if version is None:
         return NoneYet()
-    test = snapshot_stage.load(store, snapshot).test
+    splits = [snapshot_stage.load(store, snapshot).test for snapshot in snapshots]
+    wanted = [digest for split in splits for digest in split.sample_sha256]
+    labels = np.concatenate([labels_of(split, task, snapshots[0].class_names) for split in splits])
     with tempfile.TemporaryDirectory() as scratch:
         try:
             kept = Predictions.load(download(tracking, version, PREDICTIONS, Path(scratch)))
-            if kept.sample_sha256 == test.sample_sha256 and np.array_equal(kept.labels, test.labels):
+            if list(kept.sample_sha256) == wanted and np.array_equal(kept.labels, labels):
                 return kept
-            return _run_again(store, download(tracking, version, BUNDLE, Path(scratch)), version, snapshot)
+            if len(snapshots) > 1:
+                return _answered_by_both(kept, wanted, labels, version)
+            folder = download(tracking, version, BUNDLE, Path(scratch))
+            return _run_again(store, folder, version, snapshots[0], task)
         except (RegistryError, BundleError, DataError, EngineError, StageError) as error:
             return Unavailable(str(error))
 
 
-def _run_again(store: ArtifactStore, folder: Path, version: ModelVersion, snapshot: SnapshotResult) -> Predictions:
-    inputs = {"bundle": version.bundle_sha256, "snapshot": snapshot.sha256, "machine": machine_type()}
+def _answered_by_both(
+    kept: Predictions, wanted: Sequence[str], labels: npt.NDArray[Any], version: ModelVersion
+) -> Incumbent:
+    place = {digest: index for index, digest in enumerate(kept.sample_sha256)}
+    common = [index for index, digest in enumerate(wanted) if digest in place]
+    taken = kept.take(np.array([place[wanted[index]] for index in common])) if common else None
+    if taken is None or not np.array_equal(taken.labels, labels[common]):
+        return Unavailable(
+            f"{version.name} version {version.version} answered none of today's test samples under today's labels, and has "
+            "trained on them: pin a baseline that this data was built for"
+        )
+    return taken
+
+
+def _run_again(
+    store: ArtifactStore, folder: Path, version: ModelVersion, snapshot: SnapshotResult, task: TaskSettings
+) -> Predictions:
+    inputs = {
+        "bundle": version.bundle_sha256,
+        "snapshot": snapshot.sha256,
+        "task": task.model_dump(mode="json"),
+        "machine": machine_type(),
+    }
 
     def compute() -> _Answers:
         return run_isolated(
@@ -68,6 +105,7 @@ def _run_again(store: ArtifactStore, folder: Path, version: ModelVersion, snapsh
             folder,
             version.bundle_sha256,
             snapshot,
+            task,
             work=f"{version.name} version {version.version} on the new test split",
             deadline_s=_DEADLINE_S,
         )
@@ -77,7 +115,13 @@ def _run_again(store: ArtifactStore, folder: Path, version: ModelVersion, snapsh
 
 
 def answer_again(
-    root: Path, folder: Path, sha256: str, snapshot: SnapshotResult, *, on_progress: ProgressListener
+    root: Path,
+    folder: Path,
+    sha256: str,
+    snapshot: SnapshotResult,
+    task: TaskSettings,
+    *,
+    on_progress: ProgressListener,
 ) -> _Answers:
     """Runs a released bundle on the test split; runs in a process of its own."""
     from edgewright.bundle import read_bundle
@@ -85,11 +129,12 @@ def answer_again(
 
     store = ArtifactStore(root)
     bundle = read_bundle(folder, sha256)
-    if bundle.manifest.postprocessing.labels != snapshot.class_names:
-        raise DataError(f"it answers {bundle.manifest.postprocessing.labels}, the data has {snapshot.class_names}")
+    theirs, ours = bundle.manifest.postprocessing, postprocessing_for(task, snapshot)
+    if (theirs.kind, theirs.labels) != (ours.kind, ours.labels):
+        raise DataError(
+            f"it answers {theirs.kind} {list(theirs.labels)}, the recipe asks {ours.kind} {list(ours.labels)}"
+        )
     test = snapshot_stage.load(store, snapshot).test
-    with open_predictor(bundle) as predictor, tempfile.TemporaryDirectory() as scratch:
-        predicted = predictor.predict(test.images).label_index
-        path = Path(scratch) / PREDICTIONS
-        Predictions(test.sample_sha256, test.labels, predicted).save(path)
-        return _Answers(store.put_file(path))
+    with open_predictor(bundle) as predictor:
+        labels = labels_of(test, task, snapshot.class_names)
+        return _Answers(keep_predictions(store, answer(predictor, test.images, test.sample_sha256, labels)))

@@ -26,6 +26,7 @@ from multiprocessing.connection import Connection
 from typing import IO, Any, TypeVar
 
 from edgewright.errors import CrashError, DeadlineError, EdgewrightError, MemoryBoundError, StageError
+from edgewright.pipeline.disk_space import full_disk
 from edgewright.pipeline.progress import Progress, ProgressListener, ignore_progress
 
 ResultT = TypeVar("ResultT")
@@ -193,6 +194,10 @@ def _child(job_fd: int, answer_fd: int) -> None:
         send("memory", str(error) or "an allocation was refused")
     except Exception as error:
         traceback.print_exc()
+        full = full_disk(error)
+        if full is not None:
+            send("error", (type(full), full.args, full.__dict__))
+            return
         refused = any(words in str(error) for words in _ALLOCATION_FAILURES)
         where = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{os.path.basename(where.filename)}:{where.lineno}"

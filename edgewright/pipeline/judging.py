@@ -1,53 +1,69 @@
-"""From built variants to a verdict: which variant of a target is chosen, and what the gate says about it.
-
-The figures that people see (tables, tracking, summary file) and the evidence that the gate looks at are made here, once,
-from the same results.
-"""
+"""From built variants to a verdict: which variant of a target is chosen, and what the gate says about it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from edgewright.bench_report import BenchReport
-from edgewright.measurement import Measurement
-from edgewright.pipeline.artifact_store import Artifact, ArtifactStore
-from edgewright.pipeline.evidence import Budgets, Evidence, GateLimits, Measured, NoneYet, Unavailable
+from edgewright.errors import GateError
+from edgewright.pipeline.artifact_store import ArtifactStore
+from edgewright.pipeline.built import Fold, SampleFacts, TargetBuild, pool, pooled_answers
+from edgewright.pipeline.evidence import (
+    Budgets,
+    Corrupted,
+    Evidence,
+    GateLimits,
+    Measured,
+    NoneYet,
+    SliceLimit,
+    Unavailable,
+)
 from edgewright.pipeline.gate import judge
 from edgewright.pipeline.predictions import Predictions
-from edgewright.pipeline.recipe import GateSettings, Recipe, Variant
+from edgewright.pipeline.recipe import GateSettings, Recipe
 from edgewright.pipeline.selection import Contender, rank
-from edgewright.pipeline.stages import measure
-from edgewright.pipeline.stages.compress import CompressResult, Cost
-from edgewright.pipeline.stages.evaluate import EvaluationResult, load_predictions
+from edgewright.pipeline.stages import measure, robustness
 from edgewright.pipeline.stages.measure import MeasureResult
-from edgewright.pipeline.stages.quantize import QuantizeResult
+from edgewright.pipeline.stages.robustness import RobustnessResult
 from edgewright.pipeline.targets import Target
 from edgewright.pipeline.verdict import Verdict
+from edgewright.pipeline.waiver import Waiver
 
 Incumbent = Predictions | NoneYet | Unavailable
+# By number of the fold and name of the variant.
+Robustness = Mapping[tuple[int, str], RobustnessResult]
 
 
 @dataclass(frozen=True)
-class BuiltVariant:
-    """One variant, built and evaluated for one target.
+class Choice:
+    """What is put to the gate together: what each fold chose by its own validation samples; the first is released.
 
     Attributes:
-        variant: What was asked for.
-        model: The model file.
-        compress: The float model behind it.
-        quantize: The INT8 step; None where there was none.
-        evaluation: What it answers on the target's engine.
+        of_fold: Name of the variant, by fold.
     """
 
-    variant: Variant
-    model: Artifact
-    compress: CompressResult
-    quantize: QuantizeResult | None
-    evaluation: EvaluationResult
+    of_fold: tuple[str, ...]
+
+    @property
+    def released(self) -> str:
+        """The variant that may be released."""
+        return self.of_fold[0]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What the gate said of one choice.
+
+    Attributes:
+        choice: What was put to the gate.
+        verdict: What it said.
+        evidence: What it looked at.
+    """
+
+    choice: Choice
+    verdict: Verdict
+    evidence: Evidence
 
 
 @dataclass(frozen=True)
@@ -55,108 +71,38 @@ class Decision:
     """What was decided for one target.
 
     Attributes:
-        chosen: Name of the variant that is released.
-        verdict: The gate's verdict on it.
-        tested: Verdicts on all variants that were put to the gate, in order of preference.
+        tested: What was put to the gate, in order of preference.
     """
 
-    chosen: str
-    verdict: Verdict
-    tested: tuple[Verdict, ...]
+    tested: tuple[Tested, ...]
 
+    @property
+    def best(self) -> Tested:
+        """The first that passed; else the first that was not measurable; else the first."""
+        return min(self.tested, key=lambda each: ("pass", "not_measurable", "fail").index(each.verdict.outcome))
 
-def build_identity(
-    recipe: Recipe,
-    targets: Mapping[str, Target],
-    built: Mapping[str, Mapping[str, BuiltVariant]],
-    measured: Mapping[str, MeasureResult | None],
-) -> str:
-    """The identity of a build: 12 hexadecimal digits over its recipe, its targets and all that came out.
+    @property
+    def chosen(self) -> str:
+        """Name of the variant that is released."""
+        return self.best.choice.released
 
-    Figures count as much as models: the runs of a build are logged once, so what was measured anew (on another machine,
-    with another version of the engine) is another build, or its runs would show figures that its verdict never saw.
-
-    Args:
-        recipe: What was built.
-        targets: The targets it was built for.
-        built: By target and name, the variants.
-        measured: By target, its latency measurements; None where there are none.
-    """
-    content = {
-        "recipe": recipe.model_dump(mode="json"),
-        "targets": {name: targets[name].model_dump(mode="json") for name in recipe.targets},
-        "variants": {
-            name: {variant: [each.model.sha256, each.evaluation.test.sha256] for variant, each in variants.items()}
-            for name, variants in built.items()
-        },
-        "measured": {
-            name: {variant: each.to_json() for variant, each in result.measurements.items()}
-            for name, result in measured.items()
-            if result is not None
-        },
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]
-
-
-def metrics_of(
-    built: BuiltVariant, reference: BuiltVariant, measured: MeasureResult | None, report: BenchReport | None = None
-) -> dict[str, float]:
-    """The figures of one variant on one target; what was measured neither here nor on a device is absent."""
-    evaluation = built.evaluation
-    metrics = {
-        "accuracy_pct": evaluation.accuracy_pct,
-        "accuracy_drop_points": reference.evaluation.accuracy_pct - evaluation.accuracy_pct,
-        "validation_accuracy_pct": evaluation.validation_accuracy_pct,
-        "size_kib": evaluation.size_bytes / 1024,
-        "compressed_size_kib": evaluation.compressed_size_bytes / 1024,
-        "sparsity_pct": built.compress.sparsity_pct,
-        **_costs("", built.compress.after),
-        **_costs("_before", built.compress.before),
-        "export_parity": built.compress.parity,
-        **{f"recall_pct_{name}": recall for name, recall in evaluation.recall_pct.items()},
-    }
-    if measured is not None:
-        own, base = measured.measurements[built.variant.name], measured.measurements[reference.variant.name]
-        metrics |= latency_metrics(own, base)
-    elif report is not None:
-        metrics |= latency_metrics(report.measurement, report.reference)
-    return metrics
-
-
-def _costs(suffix: str, cost: Cost) -> dict[str, float]:
-    """What a float model costs, before or after pruning; sizes are those of its float32 weights."""
-    return {
-        f"parameters{suffix}": float(cost.parameters),
-        f"macs{suffix}": float(cost.macs),
-        f"weights_kib{suffix}": cost.size_bytes / 1024,
-        f"compressed_weights_kib{suffix}": cost.compressed_size_bytes / 1024,
-    }
-
-
-def latency_metrics(own: Measurement, reference: Measurement | None) -> dict[str, float]:
-    """The figures of a latency measurement, wherever it was made."""
-    metrics = {
-        "latency_p50_ms": own.latency_p50_ms,
-        "latency_p95_ms": own.latency_p95_ms,
-        "latency_p99_ms": own.latency_p99_ms,
-        "cpu_p50_ms": own.cpu_p50_ms,
-        "load_ms": own.load_ms,
-        "throughput_per_s": own.throughput_per_s,
-        "peak_memory_mib": own.peak_memory_mib,
-    }
-    speedup = measure.figures(own, reference, 0.95).speedup
-    if speedup is not None:
-        metrics["speedup_x"] = speedup.point
-    return metrics
+    @property
+    def verdict(self) -> Verdict:
+        """The gate's verdict on it."""
+        return self.best.verdict
 
 
 def gate_limits(settings: GateSettings) -> GateLimits:
     """The recipe's limits as the gate takes them."""
     return GateLimits(
-        accuracy_floor_pct=settings.accuracy_floor_pct,
+        floor_pct=settings.floor_pct,
         margin_points=settings.margin_points,
         confidence=settings.confidence,
         candidates=settings.candidates,
+        slices=tuple(SliceLimit(each.by, each.margin_points) for each in settings.slices),
+        agreement_pct=settings.agreement_pct,
+        calibration_error_points=settings.calibration_error_points,
+        robustness_margin_points=settings.robustness.margin_points if settings.robustness else None,
     )
 
 
@@ -168,123 +114,153 @@ def gate_budgets(target: Target) -> Budgets:
     )
 
 
+def choose(recipe: Recipe, folds: Sequence[Fold], measured: MeasureResult | None) -> tuple[Choice, ...]:
+    """What is put to the gate, the best first: as many as the recipe allows.
+
+    Every fold chooses by its own validation samples: one that looked at all of them would have looked at every other
+    fold's test samples. Latency is the first fold's: the same variant is the same network in every fold.
+    """
+    ranked = [
+        rank(
+            [_contender(fold, name, recipe.reference.name, measured) for name in fold.variants],
+            recipe.objective.minimize,
+            recipe.objective.max_validation_drop_points,
+        )
+        for fold in folds
+    ]
+    return tuple(
+        Choice(tuple(names[min(place, len(names) - 1)] for names in ranked))
+        for place in range(min(recipe.gate.candidates, len(ranked[0])))
+    )
+
+
 def decide(
     store: ArtifactStore,
-    recipe: Recipe,
-    target_name: str,
-    target: Target,
-    variants: Mapping[str, BuiltVariant],
-    measured: MeasureResult | None,
-    reports: Mapping[str, BenchReport],
+    built: TargetBuild,
+    choices: Sequence[Choice],
+    facts: SampleFacts,
+    stressed: Robustness,
     champion: Incumbent,
     baseline: Incumbent,
+    waivers: Sequence[Waiver] = (),
 ) -> Decision:
-    """Chooses on validation figures, then lets the gate judge the choice on test samples.
+    """Lets the gate judge what was chosen, on test samples.
 
     Args:
         store: Where predictions lie.
-        recipe: What was built.
-        target_name: Name of the target.
-        target: The target.
-        variants: What was built for it, the reference among them.
-        measured: Latency measurements; None where the target is not this machine.
-        reports: What devices measured of this build's variants, by variant; counts where ``measured`` is None.
+        built: What was built for the target.
+        choices: From `choose`.
+        facts: Groups and slices of the test samples.
+        stressed: What the choices and the reference answer on corrupted samples.
         champion: The champion's answers on the same test samples.
         baseline: The pinned baseline's.
+        waivers: Checks that a person lets pass.
     """
-    reference = variants[recipe.reference.name]
-    ranked = rank(
-        [_contender(built, reference, measured) for built in variants.values()],
-        recipe.objective.minimize,
-        recipe.objective.max_validation_drop_points,
-    )
-    limits = gate_limits(recipe.gate)
-    reference_predictions = load_predictions(store, reference.evaluation.test)
+    limits = gate_limits(built.recipe.gate)
+    reference = pooled_answers(store, built.folds, built.of_every_fold(built.reference))
     tested = []
-    for name in ranked[: recipe.gate.candidates]:
+    for choice in choices:
         evidence = Evidence(
-            candidate=load_predictions(store, variants[name].evaluation.test),
-            reference=reference_predictions,
+            quality=built.quality,
+            candidate=pooled_answers(store, built.folds, choice.of_fold),
+            reference=reference,
             champion=champion,
             baseline=baseline,
-            measured=_measured(
-                variants[name], reference, measured, reports.get(name), target, limits.confidence_of_each
-            ),
+            measured=_measured(built, choice.released, limits.confidence_of_each),
+            groups=facts.groups,
+            slices=facts.slices,
+            corrupted=_corrupted(store, built, choice, facts, stressed),
         )
-        tested.append(
-            judge(
-                evidence,
-                limits,
-                gate_budgets(target),
-                frozenset(target.pays),
-                model=recipe.model,
-                target=target_name,
-                variant=name,
-            )
+        verdict = judge_with_waivers(
+            evidence, limits, built.target, waivers, built.recipe.model, built.target_name, choice.released
         )
-    best = min(tested, key=lambda verdict: ("pass", "not_measurable", "fail").index(verdict.outcome))
-    return Decision(best.variant, best, tuple(tested))
+        tested.append(Tested(choice, verdict, evidence))
+    return Decision(tuple(tested))
 
 
-def _contender(built: BuiltVariant, reference: BuiltVariant, measured: MeasureResult | None) -> Contender:
-    name = built.variant.name
+def judge_with_waivers(
+    evidence: Evidence,
+    limits: GateLimits,
+    target: Target,
+    waivers: Sequence[Waiver],
+    model: str,
+    target_name: str,
+    variant: str,
+) -> Verdict:
+    """Judges, with those waivers whose check stands in the way; one whose check passes is not needed here.
+
+    Raises:
+        GateError: A waiver names no check.
+    """
+
+    def ask(applied: tuple[Waiver, ...]) -> Verdict:
+        pays = frozenset(target.pays)
+        return judge(
+            evidence, limits, gate_budgets(target), pays,
+            model=model, target=target_name, variant=variant, waivers=applied,
+        )  # fmt: skip
+
+    verdict = ask(())
+    unknown = [waiver.check for waiver in waivers if waiver.check not in {check.name for check in verdict.checks}]
+    if unknown:
+        names = ", ".join(check.name for check in verdict.checks if check.outcome != "pass") or "none"
+        raise GateError(f"waiver: the gate asks no {unknown[0]!r}. Checks that did not pass on {target_name}: {names}.")
+    needed = tuple(waiver for waiver in waivers if verdict.check(waiver.check).outcome != "pass")
+    return ask(needed) if needed else verdict
+
+
+def _contender(fold: Fold, name: str, reference: str, measured: MeasureResult | None) -> Contender:
+    built = fold.variants[name]
     return Contender(
         variant=name,
         is_reference=built.variant.is_reference,
-        validation_drop_points=reference.evaluation.validation_accuracy_pct - built.evaluation.validation_accuracy_pct,
+        validation_drop_points=fold.variants[reference].evaluation.validation_pct - built.evaluation.validation_pct,
         size_bytes=built.evaluation.size_bytes,
         latency_p50_ms=measured.measurements[name].latency_p50_ms if measured else None,
     )
 
 
-def _measured(
-    built: BuiltVariant,
-    reference: BuiltVariant,
-    measured: MeasureResult | None,
-    report: BenchReport | None,
-    target: Target,
-    confidence: float,
-) -> Measured:
-    figures, providers = measure.NOT_MEASURED, built.evaluation.providers_in_use
-    if measured is not None:
-        own = measured.measurements[built.variant.name]
-        figures = measure.figures(own, measured.measurements[reference.variant.name], confidence)
+def _corrupted(
+    store: ArtifactStore, built: TargetBuild, choice: Choice, facts: SampleFacts, stressed: Robustness
+) -> dict[str, Corrupted]:
+    """Answers on corrupted samples, pooled over folds, by corruption."""
+    if built.recipe.gate.robustness is None:
+        return {}
+    test = pooled_answers(store, built.folds, built.of_every_fold(built.reference))
+    group_of = dict(zip(test.sample_sha256, facts.groups, strict=True)) if facts.groups else None
+
+    def pooled(name: str, variants: Sequence[str]) -> Predictions:
+        results = [stressed[index, variant] for index, variant in enumerate(variants)]
+        return pool([robustness.load(store, result)[name] for result in results])
+
+    corrupted = {}
+    for name in built.recipe.gate.robustness.corruptions:
+        candidate = pooled(name, choice.of_fold)
+        groups = tuple(group_of[digest] for digest in candidate.sample_sha256) if group_of else None
+        corrupted[name] = Corrupted(
+            candidate=candidate, reference=pooled(name, built.of_every_fold(built.reference)), groups=groups
+        )
+    return corrupted
+
+
+def _measured(built: TargetBuild, name: str, confidence: float) -> Measured:
+    variant, reference = built.variants[name], built.variants[built.reference]
+    report: BenchReport | None = built.reports.get(name)
+    figures, providers = measure.NOT_MEASURED, variant.evaluation.providers_in_use
+    if built.measured is not None:
+        own = built.measured.measurements[name]
+        figures = measure.figures(own, built.measured.measurements[built.reference], confidence)
         providers = own.providers_in_use
     elif report is not None:
         figures = measure.figures(report.measurement, report.reference, confidence)
         providers = report.measurement.providers_in_use
     return Measured(
-        size_kib=built.evaluation.size_bytes / 1024,
+        size_kib=variant.evaluation.size_bytes / 1024,
         reference_size_kib=reference.evaluation.size_bytes / 1024,
         latency_p95_ms=figures.latency_p95_ms,
         speedup=figures.speedup,
         peak_memory_mib=figures.peak_memory_mib,
         providers_in_use=providers,
-        required_provider=target.required_provider,
-        is_reference=built.variant.is_reference,
+        required_provider=built.target.required_provider,
+        is_reference=variant.variant.is_reference,
     )
-
-
-def settings_of(recipe: Recipe, built: BuiltVariant, target: Target) -> dict[str, Any]:
-    """What was set for one variant on one target, as flat parameters for tracking."""
-    flat: dict[str, Any] = {
-        "variant": built.variant.name,
-        "architecture": recipe.architecture.name,
-        **recipe.architecture.described(),
-        "seed": recipe.seed,
-        "epochs": recipe.training.epochs,
-        "fine_tune_epochs": recipe.fine_tune_epochs,
-        "opset": built.compress.opset,
-        "platform": target.platform,
-        "engine": target.engine,
-        "engine_version": built.evaluation.engine_version,
-        "providers_in_use": ",".join(built.evaluation.providers_in_use),
-        "threads": target.threads,
-        "prune": f"channels {built.variant.prune.sparsity:g}" if built.variant.prune else "none",
-        "quantize": "none",
-    }
-    if built.quantize:
-        flat["quantize"] = f"{built.quantize.activation_type}/{built.quantize.weight_type}"
-        flat["calibration"] = built.quantize.method
-        flat["calibration_samples"] = len(built.quantize.calibration_sha256)
-    return flat

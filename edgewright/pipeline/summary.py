@@ -20,9 +20,10 @@ class VariantSummary:
         variant: Its name.
         run_id: Its MLflow run.
         metrics: The very figures that the run carries; what was not measured is absent.
-        accuracy_low_pct: Lower bound of the accuracy (95 %, two-sided), in percent.
-        accuracy_high_pct: Upper bound.
-        drop_high_points: Upper bound on the drop against the reference (95 %, one-sided), in points; None for the reference.
+        quality_low_pct: Lower bound of the judged figure (95 %, two-sided), in percent; None where it cannot be bounded.
+        quality_high_pct: Upper bound.
+        drop_high_points: Upper bound on the drop against the reference (95 %, one-sided), in points; None for the reference
+            and where it cannot be bounded.
         provider: What really ran it.
         outcome: The gate's word; None where it was not put to the gate.
     """
@@ -30,8 +31,8 @@ class VariantSummary:
     variant: str
     run_id: str
     metrics: dict[str, float]
-    accuracy_low_pct: float
-    accuracy_high_pct: float
+    quality_low_pct: float | None
+    quality_high_pct: float | None
     drop_high_points: float | None
     provider: str
     outcome: Outcome | None
@@ -45,7 +46,9 @@ class TargetSummary:
         target: Its name.
         platform: What it runs, e.g. ``linux/arm64``.
         measured_here: Whether latency was measured on this machine.
+        reference: The uncompressed variant.
         chosen: The variant that was put forward.
+        of_fold: What each fold chose; the verdict is about these answers together. One entry without folds.
         outcome: The verdict on it.
         verdict: The verdict, with every check.
         version: The model version of this build.
@@ -58,7 +61,9 @@ class TargetSummary:
     target: str
     platform: str
     measured_here: bool
+    reference: str
     chosen: str
+    of_fold: tuple[str, ...]
     outcome: Outcome
     verdict: Verdict
     version: int
@@ -83,20 +88,26 @@ class BuildSummary:
     Attributes:
         model: Name of the model.
         build: Identity of the build.
-        data_sha256: Digest of the data snapshot.
+        quality: What the judged figure is called, e.g. ``accuracy``.
+        quality_key: What its metrics begin with.
+        data_sha256: Digest of the data.
         samples: Number of samples by split.
         tracking_uri: Where the runs are.
         targets: One entry per target.
         missing: Variants that could not be built.
+        report: Where the report lies, one HTML file; empty where none was made.
     """
 
     model: str
     build: str
+    quality: str
+    quality_key: str
     data_sha256: str
     samples: dict[str, int]
     tracking_uri: str
     targets: tuple[TargetSummary, ...]
     missing: tuple[MissingVariant, ...]
+    report: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -111,6 +122,12 @@ class BuildSummary:
         if self.missing:
             return EXIT_ERROR
         return EXIT_PASSED if set(here) == {"pass"} else EXIT_NOT_MEASURABLE
+
+    @property
+    def judged(self) -> str:
+        """What was built and judged, as JSON: the same for the same build and verdicts, however often it is built again."""
+        targets = [[each.target, each.version, each.champion, each.verdict.to_json()] for each in self.targets]
+        return json.dumps([self.model, self.build, targets, [asdict(each) for each in self.missing]])
 
     def to_json(self) -> str:
         """The summary file: figures exactly as tracked."""

@@ -1,7 +1,8 @@
 """The gate's answer as a value: every check with its figure, its limit, its bounds and its reason.
 
 JSON is what machines keep (canonical, exact round trip), Markdown what Prefect and MLflow show, plain lines what a
-terminal shows. A verdict cannot be built that contradicts its checks.
+terminal shows. A verdict cannot be built that contradicts its checks. A waived check keeps what it found; only the
+verdict as a whole passes over it, and says so in all three.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from edgewright.errors import GateError
+from edgewright.pipeline.waiver import Waiver
 
 Outcome = Literal["pass", "fail", "not_measurable"]
 OUTCOMES: tuple[Outcome, ...] = ("pass", "fail", "not_measurable")
-SCHEMA = "edgewright.verdict/1"
+SCHEMA = "edgewright.verdict/2"
+# Registries hold verdicts of this schema; its checks know neither groups nor waivers.
+_SCHEMA_1 = "edgewright.verdict/1"
+_SINCE_2: dict[str, Any] = {"groups": None, "groups_needed": None, "method": "", "waiver": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +30,7 @@ class Check:
 
     Attributes:
         name: What was asked, e.g. ``accuracy against reference``.
-        outcome: ``pass``, ``fail`` or ``not_measurable``.
+        outcome: ``pass``, ``fail`` or ``not_measurable``; a waiver does not change it.
         figure: What was measured, in ``unit``; None when nothing was, or nothing needed to be.
         limit: What the figure is held against, in ``unit``; None when there is no limit.
         unit: ``points``, ``%``, ``ms``, ``KiB``, ``MiB``, ``x`` or empty.
@@ -33,12 +38,18 @@ class Check:
         high: Upper bound of the figure, in ``unit``.
         confidence: Confidence of each bound by itself, between 0 and 1.
         samples: Number of samples (or processes) behind the figure.
-        samples_needed: About how many would decide; only where ``not_measurable`` for want of them.
+        groups: Number of groups (people, recordings) that these samples come from; None where samples stand alone.
+        samples_needed: About how many samples (or processes) would decide; only where it is ``not_measurable`` for want
+            of them.
+        groups_needed: About how many groups would decide; only where it is ``not_measurable`` for want of groups.
+        method: How the bounds were found, for people; empty where there are none.
         reason: Why the outcome is what it is, one sentence.
         remedy: What one could do; empty when the check passes.
+        waiver: Who lets the verdict pass in spite of this check, and why.
 
     Raises:
-        GateError: A number is not finite, or the outcome is not one of the three.
+        GateError: A number is not finite, the outcome is not one of the three, or the waiver is for another check or
+            for one that passed.
     """
 
     name: str
@@ -50,30 +61,52 @@ class Check:
     high: float | None = None
     confidence: float | None = None
     samples: int | None = None
+    groups: int | None = None
     samples_needed: int | None = None
+    groups_needed: int | None = None
+    method: str = ""
     reason: str
     remedy: str = ""
+    waiver: Waiver | None = None
 
     def __post_init__(self) -> None:
-        """Make numbers plain Python numbers (JSON knows no others) and refuse those that are not finite."""
+        """Make numbers plain Python numbers (JSON knows no others) and refuse what contradicts itself."""
         if self.outcome not in OUTCOMES:
             raise GateError(f"check {self.name!r}: outcome {self.outcome!r} is none of {', '.join(OUTCOMES)}")
         for field in ("figure", "limit", "low", "high", "confidence"):
             value = getattr(self, field)
             if value is not None:
                 object.__setattr__(self, field, _finite(value, f"check {self.name!r}: {field}"))
-        for field in ("samples", "samples_needed"):
+        for field in ("samples", "groups", "samples_needed", "groups_needed"):
             value = getattr(self, field)
             if value is not None:
                 object.__setattr__(self, field, int(value))
+        if self.waiver is not None and (self.waiver.check != self.name or self.outcome == "pass"):
+            raise GateError(
+                f"check {self.name!r} ({self.outcome}) cannot carry a waiver for {self.waiver.check!r}: "
+                "only a check that did not pass is waived, under its own name"
+            )
+
+    @property
+    def stands_in_the_way(self) -> bool:
+        """Whether the verdict cannot pass because of this check."""
+        return self.outcome != "pass" and self.waiver is None
+
+    @property
+    def shown_outcome(self) -> str:
+        """The outcome for people: a waived one says so."""
+        return f"{self.outcome}, waived" if self.waiver else self.outcome
 
 
 def outcome_of(checks: tuple[Check, ...]) -> Outcome:
-    """Combine checks: one failure fails, else one gap is ``not_measurable``; without checks nothing passes."""
-    outcomes = {check.outcome for check in checks}
-    if "fail" in outcomes:
+    """Combine checks, passing over waived ones: one failure fails, else one gap is ``not_measurable``.
+
+    Without checks nothing passes.
+    """
+    in_the_way = {check.outcome for check in checks if check.stands_in_the_way}
+    if "fail" in in_the_way:
         return "fail"
-    return "pass" if outcomes == {"pass"} else "not_measurable"
+    return "not_measurable" if in_the_way or not checks else "pass"
 
 
 @dataclass(frozen=True)
@@ -84,7 +117,7 @@ class Verdict:
         model: Name of the model, e.g. ``digits``.
         target: Name of the target, e.g. ``linux-x86``.
         variant: Name of the variant, e.g. ``p50-i8``.
-        outcome: ``pass``, ``fail`` or ``not_measurable``; always what the checks say together.
+        outcome: ``pass``, ``fail`` or ``not_measurable``; always what the checks that nobody waived say together.
         checks: Every check, in the order in which it is shown.
 
     Raises:
@@ -105,6 +138,21 @@ class Verdict:
                 f"verdict says {self.outcome!r}, its {len(self.checks)} checks say {outcome_of(self.checks)!r}"
             )
 
+    @property
+    def waivers(self) -> tuple[Waiver, ...]:
+        """Every waiver, in the order of the checks."""
+        return tuple(check.waiver for check in self.checks if check.waiver)
+
+    @property
+    def said(self) -> str:
+        """The outcome in words for people, e.g. ``pass (1 check waived by anna)``."""
+        return f"{self.outcome} ({self._waived})" if self.waivers else self.outcome
+
+    @property
+    def _waived(self) -> str:
+        count, people = len(self.waivers), dict.fromkeys(waiver.person for waiver in self.waivers)
+        return f"{count} check{'s' if count > 1 else ''} waived by {', '.join(people)}"
+
     def check(self, name: str) -> Check:
         """The check of that name.
 
@@ -123,7 +171,9 @@ class Verdict:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what ``to_json`` wrote; the result equals the verdict that was written.
+        """Read what ``to_json`` wrote, or what it wrote before there were waivers.
+
+        What this version wrote is equal to the verdict that was written.
 
         Raises:
             GateError: The text is not JSON, of another schema, has missing or unknown keys, or contradicts itself.
@@ -132,56 +182,90 @@ class Verdict:
             document = json.loads(text)
         except ValueError as error:
             raise GateError(f"verdict is not JSON ({error})") from error
-        if not isinstance(document, dict) or document.pop("schema", None) != SCHEMA:
+        schema = document.pop("schema", None) if isinstance(document, dict) else None
+        if schema not in (SCHEMA, _SCHEMA_1):
             raise GateError(f"verdict is not of schema {SCHEMA!r}; judge again with this version")
-        _check_keys(document, cls, "verdict")
+        _check_keys(document, _names_of(cls), "verdict")
         if not isinstance(document["checks"], list):
             raise GateError("verdict: checks is not a list")
-        checks = tuple(_check_from(entry, f"checks[{index}]") for index, entry in enumerate(document.pop("checks")))
+        entries, later = document.pop("checks"), _SINCE_2 if schema == _SCHEMA_1 else {}
+        checks = tuple(_check_from(entry, f"checks[{index}]", later) for index, entry in enumerate(entries))
         for name, value in document.items():
             _check_type(value, "str", f"verdict: {name}")
         return cls(checks=checks, **document)
 
     def to_markdown(self) -> str:
-        """A heading and a table, one row per check; figures with two decimals, bounds as ``low to high``."""
+        """A heading and a table, one row per check; figures with two decimals, bounds as ``low to high``.
+
+        A waived check names the person and the reason in its row.
+        """
         lines = [
-            f"**{self.outcome}** · `{_cell(self.variant)}` on `{_cell(self.target)}` · {_cell(self.model)}",
+            f"**{_cell(self.said)}** · `{_cell(self.variant)}` on `{_cell(self.target)}` · {_cell(self.model)}",
             "",
             "| check | outcome | figure | limit | interval | reason | remedy |",
             "| --- | --- | --- | --- | --- | --- | --- |",
         ]
         for check in self.checks:
             figure, limit = (_number(value, check.unit) for value in (check.figure, check.limit))
-            cells = (check.name, check.outcome, figure, limit, _interval(check), check.reason, check.remedy)
+            waived = f" (waived by {check.waiver.person}: {check.waiver.reason})" if check.waiver else ""
+            reason = check.reason + waived
+            cells = (check.name, check.shown_outcome, figure, limit, _interval(check), reason, check.remedy)
             lines.append("| " + " | ".join(map(_cell, cells)) + " |")
         return "\n".join(lines) + "\n"
 
     def summary_lines(self, consequence: str = "") -> list[str]:
-        """Plain lines for a terminal: the outcome, every check, and what one could try.
+        """Plain lines for a terminal: the outcome, every check, who waived what and why, and what one could try.
 
         Args:
             consequence: What follows, e.g. ``digits.linux-x86 keeps version 3``; model, target and variant if empty.
         """
         consequence = consequence or f"{self.variant} on {self.model}.{self.target}"
+        if self.waivers:
+            consequence = f"{self._waived}; {consequence}"
         names = max((len(check.name) for check in self.checks), default=0)
         reasons = max((len(check.reason) for check in self.checks), default=0)
         lines = [f"verdict: {self.outcome} ({consequence})"]
-        lines += [f"  {c.name:<{names}}   {c.reason:<{reasons}}   {c.outcome}" for c in self.checks]
-        remedies = dict.fromkeys(check.remedy for check in self.checks if check.outcome != "pass" and check.remedy)
-        return lines + [f"  Try: {remedy}." for remedy in remedies]
+        lines += [f"  {c.name:<{names}}   {c.reason:<{reasons}}   {c.shown_outcome}" for c in self.checks]
+        lines += [f"  Waived: {waiver.check}, by {waiver.person}: {waiver.reason}" for waiver in self.waivers]
+        return lines + [f"  Try: {line}." for line in self._remedies()]
+
+    def _remedies(self) -> list[str]:
+        """What one could try, each with the checks that it is for, where there are several."""
+        checks_of: dict[str, list[str]] = {}
+        for check in self.checks:
+            if check.stands_in_the_way and check.remedy:
+                checks_of.setdefault(check.remedy, []).append(check.name)
+        if len(checks_of) == 1:
+            return list(checks_of)
+        return [f"{remedy} ({', '.join(names)})" for remedy, names in checks_of.items()]
 
 
-def _check_from(entry: Any, place: str) -> Check:
+def _check_from(entry: Any, place: str, later: dict[str, Any]) -> Check:
+    """One check of a document; ``later`` are the fields that its schema does not know yet."""
     if not isinstance(entry, dict):
         raise GateError(f"verdict: {place} is not an object")
-    _check_keys(entry, Check, place)
+    _check_keys(entry, _names_of(Check) - later.keys(), place)
+    values = {**entry, **later}
     for field in dataclasses.fields(Check):
-        _check_type(entry[field.name], str(field.type), f"verdict: {place}.{field.name}")
-    return Check(**entry)
+        if field.name != "waiver":
+            _check_type(values[field.name], str(field.type), f"verdict: {place}.{field.name}")
+    if values["waiver"] is not None:
+        values["waiver"] = _waiver_from(values["waiver"], f"{place}.waiver")
+    return Check(**values)
 
 
-def _check_keys(document: dict[str, Any], kind: type[Check] | type[Verdict], place: str) -> None:
-    expected = {field.name for field in dataclasses.fields(kind)}
+def _waiver_from(entry: Any, place: str) -> Waiver:
+    if not isinstance(entry, dict):
+        raise GateError(f"verdict: {place} is not an object")
+    _check_keys(entry, _names_of(Waiver), place)
+    return Waiver(**entry)
+
+
+def _names_of(kind: type[Check] | type[Verdict] | type[Waiver]) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)}
+
+
+def _check_keys(document: dict[str, Any], expected: set[str], place: str) -> None:
     if document.keys() != expected:
         missing, unknown = sorted(expected - document.keys()), sorted(document.keys() - expected)
         raise GateError(f"verdict: {place} lacks {missing} and has unknown {unknown}; judge again with this version")

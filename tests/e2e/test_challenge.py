@@ -42,7 +42,7 @@ def test_another_seed_challenges_the_champion_and_what_was_rolled_back_stays_bac
 
 def test_a_recipe_that_must_fail_leaves_the_champion_untouched_and_says_why(workshop: Any, registry: Tracking) -> None:
     before = champion(registry, "tiny", "here")
-    done, summary = workshop.build(workshop.write_recipe("strict.yaml", gate__accuracy_floor_pct=99.9))
+    done, summary = workshop.build(workshop.write_recipe("strict.yaml", gate__floor_pct=99.9))
     assert (done.status, done.err) == (3, "")
     assert champion(registry, "tiny", "here") == before
     for target in summary["targets"]:

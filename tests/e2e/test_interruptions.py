@@ -1,8 +1,7 @@
-"""Ctrl-C, a registry that dies, and the demo from start to end."""
+"""Ctrl-C, and the demo from start to end."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -11,10 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import psutil
 import pytest
-
-from edgewright.pipeline.tracking import champion
 
 pytestmark = pytest.mark.slow
 
@@ -47,27 +43,6 @@ def test_an_interrupt_in_the_middle_is_one_line_and_leaves_nothing(first_build: 
     done, _ = workshop.build()
     assert (done.status, done.err) == (0, "")
     assert " train       ✓ base                     unchanged" in done.out
-
-
-def test_a_registry_that_dies_is_one_error_and_the_next_build_carries_on(first_build: Any, make_workshop: Any) -> None:
-    workshop = make_workshop(first_build.workshop)
-    measured, packed = stages(workshop, "measure"), stages(workshop, "pack")
-    process = workshop.start("edgewright", *workshop.build_words(None, "--seed", "6"))
-    wait_for(lambda: stages(workshop, "measure") > measured and stages(workshop, "pack") > packed, 240)
-    server = json.loads((workshop.home / "mlflow" / "server.json").read_text())["server"]["mark"]["pid"]
-    for victim in [psutil.Process(server), *psutil.Process(server).children(recursive=True)]:
-        victim.kill()
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert "the registry answered: " in err
-    assert err.count("\n") == 1
-    in_office = champion(workshop.tracking, "tiny", "here")
-    assert in_office is not None
-    assert in_office.version == 1
-    done, summary = workshop.build(None, "--seed", "6")
-    assert (done.status, done.err) == (0, "")
-    assert summary["targets"][0]["champion"] == 2
-    assert workshop.described_processes() == []
 
 
 def test_the_demo_ends_with_a_device_that_answers(first_build: Any, make_workshop: Any) -> None:

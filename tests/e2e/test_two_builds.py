@@ -1,12 +1,13 @@
-"""Two builds of one recipe at once in one workspace, from nothing: both end well, and there is one release."""
+"""Two commands at once in one workspace: two builds make one release, two promotions leave one champion."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgewright.pipeline.tracking import champion, versions
+from edgewright.pipeline.tracking import RunRecord, champion, download, log_run, register, versions
 from edgewright.pipeline.tracking.client import open_client
 
 pytestmark = pytest.mark.slow
@@ -26,3 +27,46 @@ def test_two_builds_at_once_make_one_release(make_workshop: Any) -> None:
     assert len(client.search_runs([client.get_experiment_by_name("tiny").experiment_id])) == 6
     assert workshop.prefect("select state_name, count(*) from flow_run group by 1") == [("Completed", 2)]
     assert workshop.described_processes() == []
+
+
+def test_promotions_at_once_happen_one_after_the_other(workshop: Any, tmp_path: Path) -> None:
+    tracking = workshop.tracking
+    first = champion(tracking, "tiny", "here")
+    assert first is not None
+    bundle = download(tracking, first, "bundle", tmp_path)
+    for build in ("second", "third", "fourth"):
+        words = {"model": "tiny", "build": build, "variant": first.variant, "target": "here"}
+        run_id = log_run(tracking, RunRecord(**words, artifacts={"bundle": bundle}))
+        register(
+            tracking,
+            "tiny",
+            "here",
+            run_id=run_id,
+            build=build,
+            bundle_sha256=first.bundle_sha256,
+            verdict="pass",
+            variant=first.variant,
+        )
+    numbers = ("2", "3", "4")
+    words = ("promote", "tiny", "--target", "here", "--reason", "a trial")
+    started = [workshop.start("edgewright", *words, "--version", number) for number in numbers]
+    ended = [(process.communicate(timeout=120), process.returncode) for process in started]
+    assert [(status, err) for (_, err), status in ended] == [(0, "")] * 3
+
+    # Each says whom it replaced: that is one line of succession, from the first to who is in office now.
+    said = [out for (out, _), _ in ended]
+    replaced = {
+        int(words.split(" in place of version ")[1].rstrip(".\n")): number
+        for words, number in zip(said, numbers, strict=True)
+    }
+    succession = [1]
+    while succession[-1] in replaced:
+        succession.append(int(replaced[succession[-1]]))
+    assert sorted(succession) == [1, 2, 3, 4]
+    known = {each.version: each for each in versions(tracking, "tiny", "here")}
+    assert known[succession[-1]].aliases == ("champion",)
+    assert known[succession[-2]].aliases == ("previous",)
+    assert [known[later].replaced for later in succession[1:]] == succession[:-1]
+    done = workshop.edgewright("rollback", "tiny", "--target", "here", "--reason", "a trial")
+    assert (done.status, done.err) == (0, "")
+    assert champion(tracking, "tiny", "here").version == succession[-2]

@@ -1,4 +1,4 @@
-"""Small models that were really trained on real digits, and bundles made of them.
+"""Small models that were really trained on real digits, linear ones fitted to sensors, and bundles made of them.
 
 Trained once per session, in seconds. Their ONNX files are written node by node: an exporter would take longer than the
 training, and what these tests are about begins with the file.
@@ -19,7 +19,7 @@ import pytest
 from edgewright.bundle import Bundle, write_bundle
 from edgewright.engines.engine import EngineSettings, open_engine
 from edgewright.golden import Golden, choose_golden
-from edgewright.postprocessing import Classification
+from edgewright.postprocessing import AnomalyScore, Classification, Decisions, Postprocessing, Regression
 from edgewright.preprocessing import Preprocessing
 
 _DIGITS = Path(__file__).parents[2] / "data" / "digits" / "digits.npz.xz"
@@ -138,9 +138,13 @@ class Zoo:
     def _outputs(self, model: bytes) -> Any:
         return self.run(model, self.raw)
 
+    def decisions(self, model: bytes) -> Decisions:
+        """Give what a model decides about the held-out samples."""
+        return Classification(self.labels).decide(self.outputs(model), self.preprocessing.apply(self.raw))
+
     def golden(self, model: bytes) -> Golden:
         """Choose a model's golden samples among the held-out ones."""
-        return choose_golden(self.raw, self.outputs(model), self.truth)
+        return choose_golden(self.raw, self.decisions(model), self.truth, Classification(self.labels))
 
 
 class _TemporaryModel:
@@ -181,6 +185,125 @@ def _to_onnx(model: Any) -> bytes:
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     data: bytes = proto.SerializeToString()
     return data
+
+
+class Sensors:
+    """Rows with two hidden causes and windows with a known answer, and linear models fitted to them.
+
+    Attributes:
+        rows: float32 ``[400, 6]``; every fourth is an anomaly: its attributes do not follow from the two causes.
+        abnormal: int64 ``[400]``, 1 for an anomaly.
+        windows: float32 ``[300, 20, 3]``.
+        values: float64 ``[300]``, in millimetres.
+    """
+
+    rows_preprocessing = Preprocessing((6, 1, 1), 1.0, (5.0,) * 6, (2.0,) * 6, "row", "float32")
+    windows_preprocessing = Preprocessing((3, 1, 20), 1.0, (0.0, 1.0, 2.0), (1.0, 1.0, 1.0), "window", "float32")
+    anomaly = AnomalyScore(0.15)
+    regression = Regression(40.0, 8.0, "travel", "mm")
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(5)
+        causes, mixing = rng.normal(size=(400, 2)), np.linalg.qr(rng.normal(size=(6, 6)))[0]
+        self.abnormal = (np.arange(400) % 4 == 3).astype(np.int64)
+        odd = rng.normal(size=(400, 4)) * np.where(self.abnormal, 1.5, 0.2)[:, np.newaxis]
+        self.rows = (5 + 2 * np.hstack([2 * causes, odd]) @ mixing).astype(np.float32)
+        self._code = mixing[:2]
+        self.windows = (rng.normal(size=(300, 20, 3)) + np.arange(3)).astype(np.float32)
+        self._weights = rng.normal(size=(1, 60)) / np.sqrt(60)
+        standardised = self.windows_preprocessing.apply(self.windows).reshape(300, -1) @ self._weights.T
+        self.values = 40.0 + 8.0 * standardised[:, 0] + rng.normal(size=300) * 0.5
+
+    def autoencoder(self) -> bytes:
+        """Give a linear autoencoder with a code of 2: the principal components of normal rows."""
+        return _linear_onnx((6, 1, 1), self._code, self._code.T)
+
+    def regressor(self) -> bytes:
+        """Give a linear regression of the value."""
+        return _linear_onnx((3, 1, 20), self._weights)
+
+    def golden(self, kind: str) -> Golden:
+        """Choose the golden samples of the ``anomaly`` or the ``regression`` model."""
+        if kind == "anomaly":
+            decisions = self.decisions(self.autoencoder(), self.rows_preprocessing, self.anomaly, self.rows)
+            return choose_golden(self.rows, decisions, self.abnormal, self.anomaly)
+        decisions = self.decisions(self.regressor(), self.windows_preprocessing, self.regression, self.windows)
+        return choose_golden(self.windows, decisions, self.values, self.regression)
+
+    def decisions(
+        self, model: bytes, preprocessing: Preprocessing, postprocessing: Postprocessing, raw: Any
+    ) -> Decisions:
+        """Let a model decide."""
+        inputs = preprocessing.apply(raw)
+        return postprocessing.decide(open_engine("onnxruntime", model, EngineSettings()).run(inputs), inputs)
+
+    def bundle_fields(self, kind: str) -> dict[str, Any]:
+        """Arguments of ``make_bundle`` for the ``anomaly`` or the ``regression`` model."""
+        anomaly = kind == "anomaly"
+        return {
+            "model": self.autoencoder() if anomaly else self.regressor(),
+            "golden": self.golden(kind),
+            "input_name": "x",
+            "preprocessing": self.rows_preprocessing if anomaly else self.windows_preprocessing,
+            "postprocessing": self.anomaly if anomaly else self.regression,
+        }
+
+
+def _linear_onnx(shape: tuple[int, int, int], *matrices: Any) -> bytes:
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes, at = [helper.make_node("Flatten", ["x"], ["t"])], "t"
+    for number, _ in enumerate(matrices):
+        nodes.append(helper.make_node("Gemm", [at, f"w{number}"], [f"t{number}"], transB=1))
+        at = f"t{number}"
+    graph = helper.make_graph(
+        nodes,
+        "sensors",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *shape])],
+        [helper.make_tensor_value_info(at, TensorProto.FLOAT, ["n", len(matrices[-1])])],
+        [numpy_helper.from_array(m.astype(np.float32), f"w{number}") for number, m in enumerate(matrices)],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    data: bytes = proto.SerializeToString()
+    return data
+
+
+def _loop_onnx() -> bytes:
+    """Write a loop of 2^62 turns."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    value, boolean = helper.make_tensor_value_info, TensorProto.BOOL
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["c"], ["c2"]), helper.make_node("Identity", ["s"], ["s2"])],
+        "body",
+        [value("i", TensorProto.INT64, []), value("c", boolean, []), value("s", 1, ["n", "k"])],
+        [value("c2", boolean, []), value("s2", 1, ["n", "k"])],
+    )
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["image"], ["flat"]),
+            helper.make_node("Loop", ["times", "go", "flat"], ["y"], body=body),
+        ],
+        "g",
+        [value("image", 1, ["n", 1, 28, 28])],
+        [value("y", 1, ["n", 784])],
+        [numpy_helper.from_array(np.array(2**62), "times"), numpy_helper.from_array(np.array(True), "go")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+@pytest.fixture(scope="session")
+def endless() -> bytes:
+    """A model that loads and never answers, on images of 28 x 28."""
+    return _loop_onnx()
+
+
+@pytest.fixture(scope="session")
+def sensors() -> Sensors:
+    """Rows and windows, with models that answer about them."""
+    return Sensors()
 
 
 @pytest.fixture(scope="session")

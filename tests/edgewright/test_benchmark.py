@@ -64,6 +64,18 @@ def test_models_take_turns_and_each_has_a_fresh_process_per_round(zoo: Any) -> N
     assert len(speedup(found["fp32"], found["i8"])) == 2
 
 
+def test_a_batch_is_one_inference(zoo: Any) -> None:
+    """Sixteen samples take longer than one."""
+    one, many = (
+        Subject(zoo.float32("cnn"), "onnxruntime", EngineSettings(), zoo.preprocessing.apply(zoo.raw[:count]))
+        for count in (1, 16)
+    )
+    found = measure_interleaved({"one": one, "many": many}, processes=3, effort=QUICK)
+    slower = speedup(found["many"], found["one"])
+    assert float(np.median(slower)) > 1
+    assert found["many"].throughput_per_s > 0
+
+
 def test_memory_is_the_measuring_process_own_and_not_its_parents(zoo: Any) -> None:
     """The maximum that getrusage reports survives exec: it would show this test process with torch in it."""
     zoo.float32("mlp")
@@ -142,8 +154,9 @@ def test_processes_are_pinned_to_as_many_processors_as_threads() -> None:
 def test_nothing_to_measure_is_an_error(zoo: Any) -> None:
     with pytest.raises(EngineError, match="0 models"):
         measure_interleaved({})
-    with pytest.raises(EngineError, match="one float32 sample"):
-        Subject(b"", "onnxruntime", EngineSettings(), np.zeros((2, 4), np.float32))
+    for samples in (np.zeros((0, 4), np.float32), np.zeros((1, 4)), np.zeros(4, np.float32)):
+        with pytest.raises(EngineError, match=r"float32 samples \[N, \.\.\.\]"):
+            Subject(b"", "onnxruntime", EngineSettings(), samples)
 
 
 def worker_processes(parent: int | None = None) -> list[int]:

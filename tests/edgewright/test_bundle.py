@@ -122,7 +122,7 @@ def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
 
 
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "newer format": (lambda v: v.update(format_version=2), "format_version 2 is newer than 1"),
+    "newer format": (lambda v: v.update(format_version=3), "format_version 3 is newer than 2"),
     "unknown key": (lambda v: v.update(hook="rm"), "unknown key 'hook'"),
     "unknown inner key": (lambda v: v["engine"].update(gpu=1), "unknown key 'gpu'"),
     "missing key": (lambda v: v.pop("build"), "build is missing"),
@@ -136,7 +136,17 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "empty": (lambda v: v["files"]["model.onnx"].update(size_bytes=0), "size_bytes of model.onnx"),
     "other shape": (lambda v: v["input"].update(shape=[1, 9, 9]), "the preprocessing's"),
     "no spread": (lambda v: v["preprocessing"].update(std=[0]), "std must be above 0"),
-    "other task": (lambda v: v.update(task="poetry"), "task must be 'classification'"),
+    "no format": (lambda v: v.update(format_version=0), "format_version"),
+    "other task": (lambda v: v.update(task="poetry"), "task must be the postprocessing's 'classification'"),
+    "other kind of answer": (lambda v: v["postprocessing"].update(kind="boxes"), "'anomaly' or 'regression'"),
+    "answer of another kind": (lambda v: v["postprocessing"].update(kind="anomaly"), "threshold is missing"),
+    "other kind of sample": (lambda v: v["preprocessing"].update(kind="sound"), "kind must be one of image"),
+    "image as row": (
+        lambda v: v["preprocessing"].update(kind="row", dtype="float32"),
+        r"of a row must be \(attributes",
+    ),
+    "other dtype": (lambda v: v["preprocessing"].update(dtype="object"), "dtype must be float32, or uint8"),
+    "newer keys in an older format": (lambda v: v.update(format_version=1), "unknown key 'dtype' in format_version 1"),
     "other threads": (lambda v: v["engine"]["settings"].update(threads=0), "threads"),
     "any tolerance": (lambda v: v["golden"].update(tolerance=5), "tolerance must be between 0 and 1"),
     "golden count": (lambda v: v["golden"].update(samples=3), "holds 16 golden samples, its manifest says 3"),
@@ -172,6 +182,41 @@ def test_a_manifest_survives_its_own_bytes(make_bundle: Make, tmp_path: Path) ->
     manifest = make_bundle(tmp_path / "b").manifest
     odd = dataclasses.replace(manifest, preprocessing=Preprocessing((1, 28, 28), 1 / 3, (0.1 + 0.2,), (1e-30,)))
     assert parse_manifest(odd.to_bytes()) == odd
+
+
+# ---- kinds of samples and answers
+
+
+@pytest.mark.parametrize("kind", ["anomaly", "regression"])
+def test_any_kind_is_written_and_read_back(make_bundle: Make, sensors: Any, tmp_path: Path, kind: str) -> None:
+    fields = sensors.bundle_fields(kind)
+    written = make_bundle(tmp_path / "b", **fields)
+    read = read_bundle(tmp_path / "b", written.sha256)
+    assert read.manifest == written.manifest
+    assert (read.manifest.task, read.manifest.postprocessing) == (kind, fields["postprocessing"])
+    assert json.loads(read.manifest.to_bytes())["task"] == kind
+    assert np.array_equal(read.golden.samples, fields["golden"].samples)
+
+
+def as_version_1(value: dict[str, Any]) -> None:
+    """What a manifest looked like when there were images of bytes and classes only."""
+    value["format_version"] = 1
+    del value["preprocessing"]["kind"], value["preprocessing"]["dtype"]
+
+
+def test_a_manifest_of_format_version_1_is_still_read(make_bundle: Make, tmp_path: Path) -> None:
+    written = make_bundle(tmp_path / "b")
+    rewrite(tmp_path / "b", as_version_1)
+    read = read_bundle(tmp_path / "b")
+    assert read.manifest == written.manifest
+    assert read.sha256 != written.sha256, "its identity is the digest of its own bytes"
+
+
+def test_format_version_1_knew_classes_only(make_bundle: Make, sensors: Any, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "b", postprocessing=sensors.regression)
+    rewrite(tmp_path / "b", as_version_1)
+    with pytest.raises(BundleError, match="task must be 'classification' in format_version 1"):
+        read_bundle(tmp_path / "b")
 
 
 # ---- a crash while writing

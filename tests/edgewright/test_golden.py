@@ -21,6 +21,7 @@ from edgewright.golden import (
     golden_to_bytes,
     relative_deviation,
 )
+from edgewright.postprocessing import AnomalyScore, Classification, Decisions, Regression
 
 ARCHITECTURES = ("mlp", "cnn")
 UNOPTIMISED = EngineSettings(graph_optimization="none")
@@ -133,21 +134,133 @@ def test_golden_samples_are_answered_rightly(zoo: Any) -> None:
     assert [zoo.truth[position[sample.tobytes()]] for sample in golden.samples] == list(golden.label_index)
 
 
+PETS = Classification(("cat", "dog", "fish"))
+
+
+def decided(outputs: Any) -> Decisions:
+    return PETS.decide(outputs, np.zeros((len(outputs), 1, 2, 2), np.float32))
+
+
 def test_fewer_eligible_samples_give_fewer_golden_ones() -> None:
     outputs = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1]] * 9
-    golden = choose_golden(np.zeros((5, 2, 2), np.uint8), outputs, outputs.argmax(axis=1))
+    golden = choose_golden(np.zeros((5, 2, 2), np.uint8), decided(outputs), outputs.argmax(axis=1), PETS)
     assert len(golden) == 5
 
 
 def test_a_model_without_margins_is_refused() -> None:
     outputs = np.tile(np.array([[1.0, 0.99, -3.0]], np.float32), (50, 1))
-    with pytest.raises(DataError, match=r"only 0 of 50 samples .* too weak"):
-        choose_golden(np.zeros((50, 2, 2), np.uint8), outputs, np.zeros(50, np.int64))
+    with pytest.raises(DataError, match=r"only 0 of 50 samples .* too weak .*Train it longer"):
+        choose_golden(np.zeros((50, 2, 2), np.uint8), decided(outputs), np.zeros(50, np.int64), PETS)
 
 
 def test_arrays_that_do_not_fit_together_are_refused() -> None:
-    with pytest.raises(DataError, match="3 samples, 2 outputs, 3 labels"):
-        choose_golden(np.zeros((3, 2, 2), np.uint8), np.zeros((2, 4), np.float32), np.zeros(3, np.int64))
+    with pytest.raises(DataError, match="3 samples, 2 answers, 3 labels"):
+        choose_golden(np.zeros((3, 2, 2), np.uint8), decided(np.zeros((2, 3), np.float32)), np.zeros(3, np.int64), PETS)
+
+
+# ---- which samples, where anomalies are scored
+
+
+def scored(scores: Any, threshold: float, sizes: Any = 1.0) -> tuple[Any, Decisions]:
+    """Rows of some sizes whose reproduction is off by the root of the given scores, and what is decided about them."""
+    rows = np.random.default_rng(0).normal(size=(len(scores), 4)) * np.broadcast_to(sizes, len(scores))[:, np.newaxis]
+    rows = rows.astype(np.float32)
+    outputs = rows + np.sqrt(np.asarray(scores, np.float32))[:, np.newaxis]
+    return rows, AnomalyScore(threshold).decide(outputs, rows.reshape(-1, 4, 1, 1))
+
+
+def test_normal_samples_and_anomalies_take_turns(sensors: Any) -> None:
+    golden = sensors.golden("anomaly")
+    assert list(golden.label_index) == [0, 1] * 8
+    assert (golden.samples.shape, golden.samples.dtype) == ((16, 6), np.float32)
+
+
+def test_golden_scores_are_right_and_typical_of_their_class(sensors: Any) -> None:
+    decisions = sensors.decisions(sensors.autoencoder(), sensors.rows_preprocessing, sensors.anomaly, sensors.rows)
+    position = {row.tobytes(): number for number, row in enumerate(sensors.rows)}
+    chosen = [position[row.tobytes()] for row in sensors.golden("anomaly").samples]
+    assert np.array_equal(sensors.abnormal[chosen], decisions.label_index[chosen])
+    for label in (0, 1):
+        right = (sensors.abnormal == label) & (decisions.label_index == label)
+        low, high = np.quantile(decisions.score[right], [0.1, 0.9])
+        found = decisions.score[[number for number in chosen if sensors.abnormal[number] == label]]
+        assert np.all((found >= low) & (found <= high))
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.0, 1.0))
+def test_no_deviation_at_the_tolerance_flips_an_anomaly(sensors: Any, seed: int, towards: float) -> None:
+    """Not noise alone: deviations that push every sample straight to the threshold as well."""
+    golden = sensors.golden("anomaly")
+    inputs = sensors.rows_preprocessing.apply(golden.samples)
+    away = golden.outputs - inputs.reshape(16, -1)
+    straight = away / np.linalg.norm(away, axis=1, keepdims=True) * np.where(golden.label_index, -1, 1)[:, np.newaxis]
+    noise = np.random.default_rng(seed).normal(size=golden.outputs.shape)
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    error = towards * straight + (1 - towards) * noise
+    error *= GOLDEN_TOLERANCE * 0.999 * golden.outputs.std() / np.sqrt(np.mean(error**2))
+    now = sensors.anomaly.decide((golden.outputs + error).astype(np.float32), inputs)
+    found = compare_golden(golden, now.outputs, now.label_index, GOLDEN_TOLERANCE)
+    assert found.reproduced, found.describe()
+    assert found.deviation > GOLDEN_TOLERANCE * 0.99, "nothing was pushed: this shows nothing"
+
+
+def test_normal_samples_too_close_to_the_threshold_are_left_out() -> None:
+    raw, decisions = scored([0.01] * 20 + [9.0] * 20, 0.04)
+    labels = np.repeat([0, 1], 20)
+    assert list(choose_golden(raw, decisions, labels, AnomalyScore(0.04)).label_index) == [1] * 16
+
+
+def test_anomalies_with_wild_outputs_are_left_out() -> None:
+    """They widen the spread that the tolerance is relative to, beside which no sample has a margin."""
+    raw, decisions = scored([0.01] * 20 + [2500.0] * 20, 0.25, sizes=np.repeat([1.0, 1000.0], 20))
+    labels = np.repeat([0, 1], 20)
+    assert list(choose_golden(raw, decisions, labels, AnomalyScore(0.25)).label_index) == [0] * 16
+
+
+def test_a_pool_without_anomalies_gives_normal_samples_alone() -> None:
+    raw, decisions = scored([0.01] * 30, 1.0)
+    assert list(choose_golden(raw, decisions, np.zeros(30, np.int64), AnomalyScore(1.0)).label_index) == [0] * 16
+
+
+def test_scores_that_lie_around_the_threshold_are_refused() -> None:
+    raw, decisions = scored(np.linspace(0.9, 1.1, 40), 1.0)
+    with pytest.raises(DataError, match=r"only 0 of 40 samples are judged rightly with a root score at least .* weak"):
+        choose_golden(raw, decisions, decisions.label_index, AnomalyScore(1.0))
+
+
+def test_wrongly_judged_samples_are_never_golden() -> None:
+    raw, decisions = scored([0.01] * 10 + [9.0] * 10, 1.0)
+    with pytest.raises(DataError, match="only 0 of 20"):
+        choose_golden(raw, decisions, 1 - decisions.label_index, AnomalyScore(1.0))
+
+
+# ---- which samples, where values are answered
+
+
+def test_golden_values_are_spread_over_the_answers_without_the_extremes(sensors: Any) -> None:
+    answered = np.sort(
+        sensors.decisions(sensors.regressor(), sensors.windows_preprocessing, sensors.regression, sensors.windows).score
+    )
+    golden = sensors.golden("regression")
+    assert (golden.samples.shape, set(golden.label_index)) == ((16, 20, 3), {0})
+    found = np.sort(golden.outputs[:, 0] * 8.0 + 40.0)
+    ranks = np.searchsorted(answered, found - 1e-3)
+    assert np.all(np.abs(ranks - (np.arange(16) + 0.5) * 300 / 16) <= 1)
+
+
+def test_only_the_closeness_of_values_counts(sensors: Any) -> None:
+    golden = sensors.golden("regression")
+    noise = np.random.default_rng(0).normal(size=golden.outputs.shape) * golden.outputs.std()
+    for size, close in ((0.05, True), (0.3, False)):
+        outputs = (golden.outputs + size * noise).astype(np.float32)
+        assert compare_golden(golden, outputs, golden.label_index, GOLDEN_TOLERANCE).reproduced is close
+
+
+def test_a_model_that_always_answers_the_same_value_is_refused() -> None:
+    heat = Regression(20.0, 5.0, "temperature", "°C")
+    decisions = heat.decide(np.full((50, 1), 0.3, np.float32), np.zeros((50, 2, 1, 1), np.float32))
+    with pytest.raises(DataError, match="only 1 of 50 samples are answered with different values"):
+        choose_golden(np.zeros((50, 2), np.float32), decisions, np.zeros(50), heat)
 
 
 # ---- the statistic
@@ -224,12 +337,26 @@ def test_pickles_compressed_and_foreign_arrays_are_refused() -> None:
         (np.full((2, 3), np.nan, np.float32), "finite"),
         (np.zeros((2, 3), np.float32), "not all alike"),
         (np.eye(3, dtype=np.float32), "same number"),
-        (np.eye(2), "float32"),
+        (np.eye(2), "outputs must be float32, found float64"),
     ],
 )
 def test_broken_golden_samples_cannot_exist(outputs: Any, rule: str) -> None:
     with pytest.raises(BundleError, match=rule):
         Golden(np.zeros((2, 4, 4), np.uint8), outputs, np.zeros(2, np.int64))
+
+
+@pytest.mark.parametrize("samples", [np.zeros((2, 4)), np.zeros((2, 4, 4), np.int8), np.zeros((2, 4), ">f4")])
+def test_golden_samples_are_bytes_or_float32(samples: Any) -> None:
+    with pytest.raises(BundleError, match="golden samples must be uint8 or float32"):
+        Golden(samples, np.eye(2, dtype=np.float32), np.zeros(2, np.int64))
+
+
+@pytest.mark.parametrize("kind", ["anomaly", "regression"])
+def test_floating_point_samples_come_back_to_the_bit(sensors: Any, kind: str) -> None:
+    golden = sensors.golden(kind)
+    back = golden_from_bytes(golden_to_bytes(golden))
+    assert np.array_equal(back.samples, golden.samples)
+    assert golden_to_bytes(back) == golden_to_bytes(golden)
 
 
 def emulate(model: bytes, samples: Any, saturate: bool) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from edgewright.errors import EdgewrightError, RecipeError, StageError
+from edgewright.errors import DiskFullError, EdgewrightError, RecipeError, StageError
 from edgewright.pipeline.datasets import digits
 from edgewright.pipeline.datasets.dataset import take_subset
 from edgewright.pipeline.recipe import Recipe
@@ -42,7 +42,7 @@ RECIPE: dict[str, Any] = {
     "variants": [{"name": "fp32"}, {"name": "i8", "quantize": {"calibration": ["minmax"]}}],
     "targets": ["here"],
     "objective": {"minimize": "size", "max_validation_drop_points": 90},
-    "gate": {"margin_points": 50, "accuracy_floor_pct": 1, "latency_processes": 5},
+    "gate": {"margin_points": 50, "floor_pct": 1, "latency_processes": 5},
 }
 P50 = {"name": "p50", "prune": {"sparsity": 0.5, "fine_tune_epochs": 4}}
 
@@ -173,6 +173,20 @@ def test_without_the_reference_or_without_anything_else_there_is_no_build(
     monkeypatch.setattr(compress, "run", fail)
     with pytest.raises(StageError, match="it does not work"):
         build(model="none")
+    assert versions(registry, "none", "here") == ()
+
+
+def test_a_full_disk_ends_the_build_instead_of_leaving_a_variant_out(
+    build: Build, registry: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgewright.pipeline.stages import quantize
+
+    def fail(*_: Any) -> Any:
+        raise DiskFullError("the disk is full")
+
+    monkeypatch.setattr(quantize, "run", fail)
+    with pytest.raises(DiskFullError, match="the disk is full"):
+        build(model="none", variants=[*RECIPE["variants"], P50])
     assert versions(registry, "none", "here") == ()
 
 

@@ -10,11 +10,12 @@ from edgewright.pipeline.summary import VariantSummary
 FIGURES = {"accuracy_pct": 98.12345, "accuracy_drop_points": 0.12345, "size_kib": 96.6}
 
 
-def row(metrics: dict[str, float], outcome: Any = None) -> dict[str, Any]:
+def row(metrics: dict[str, float], outcome: Any = None, said: str = "pass") -> dict[str, Any]:
     from tasks.page import _row
 
-    target: Any = SimpleNamespace(chosen="i8")
-    return _row(target, VariantSummary("i8", "run", metrics, 97.0, 99.0, 0.3, "CPUExecutionProvider", outcome))
+    build: Any = SimpleNamespace(quality="accuracy", quality_key="accuracy")
+    target: Any = SimpleNamespace(chosen="i8" if outcome else "p50", verdict=SimpleNamespace(said=said))
+    return _row(build, target, VariantSummary("i8", "run", metrics, 97.0, 99.0, 0.3, "CPUExecutionProvider", outcome))
 
 
 def test_a_row_of_a_variant_that_was_measured_here() -> None:
@@ -34,3 +35,7 @@ def test_what_was_not_measured_is_no_zero() -> None:
     shown = row(FIGURES)
     assert (shown["p95 ms"], shown["speed-up"]) == ("not measured", "not measured")
     assert shown["verdict"] == "not put to the gate"
+
+
+def test_a_waiver_is_said_where_the_verdict_is() -> None:
+    assert row(FIGURES, "pass", "pass (1 check waived by anna)")["verdict"] == "pass (1 check waived by anna)"

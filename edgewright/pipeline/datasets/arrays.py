@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgewright.errors import DataError
-from edgewright.pipeline.datasets.dataset import Dataset, Kind, check_every_class_present
+from edgewright.pipeline.datasets.dataset import Dataset, check_every_class_present
+from edgewright.preprocessing import SampleKind
 
 _SHOWN = 5
 
@@ -16,12 +17,13 @@ _SHOWN = 5
 def dataset_from_arrays(
     name: str,
     source: str,
-    kind: Kind,
+    kind: SampleKind,
     x: Any,
     y: Any,
     group: Any = None,
     labels_names: tuple[str, ...] | None = None,
     channel_names: tuple[str, ...] | None = None,
+    values: bool = False,
 ) -> Dataset:
     """Make a data set of samples, labels and, where samples belong together, groups.
 
@@ -31,17 +33,21 @@ def dataset_from_arrays(
         kind: How to read ``x``; a shape alone cannot tell a grey image from a window.
         x: Images uint8 or float32 ``[N, H, W]`` or ``[N, H, W, C]``, windows float32 ``[N, T, C]``, rows float32
             ``[N, F]``.
-        y: ``[N]``: integers 0 … K - 1 without a gap, or texts, which are sorted to become the classes.
+        y: ``[N]``: integers 0 … K - 1 without a gap, or texts, which are sorted to become the classes;
+            with ``values`` numbers, integers or floats.
         group: ``[N]`` texts or integers: samples with the same one stay in one split; None where samples stand alone.
         labels_names: One name per integer label; None takes the numbers themselves. Not with texts.
         channel_names: One name per channel; None where they have none.
+        values: Whether ``y`` holds values to be answered, not classes.
 
     Raises:
         DataError: A wrong dtype, shape, count or value, or a class without a sample; the message names the place.
     """
     where = f"{name} ({source})"
     samples = _array(where, "x", x)
-    labels, names = _labels(where, _array(where, "y", y), labels_names)
+    answers = _array(where, "y", y)
+    labels: npt.NDArray[Any]
+    labels, names = _values(where, answers, labels_names) if values else _labels(where, answers, labels_names)
     groups = None if group is None else _groups(where, _array(where, "group", group))
     dataset = Dataset(
         name=name,
@@ -108,7 +114,8 @@ def _labels(
 ) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
     if y.ndim != 1 or y.dtype.kind not in "iuU":
         raise DataError(
-            f"{where}: y is {y.dtype} {list(y.shape)}, need integers or texts [N]. Store one class per sample."
+            f"{where}: y is {y.dtype} {list(y.shape)}, need integers or texts [N]. Store one class per sample"
+            f"{', or set task.kind: regression if these are values to be answered' if y.dtype.kind == 'f' else ''}."
         )
     if y.dtype.kind == "U":
         if names is not None:
@@ -124,6 +131,19 @@ def _labels(
         names = tuple(str(label) for label in range(last + 1))
     check_class_names(where, list(names))
     return y.astype(np.int64), names
+
+
+def _values(
+    where: str, y: npt.NDArray[Any], names: tuple[str, ...] | None
+) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
+    if y.ndim != 1 or y.dtype.kind not in "iuf":
+        raise DataError(
+            f"{where}: y is {y.dtype} {list(y.shape)}, need numbers [N]: task.kind is regression. Store one value per "
+            "sample, or set task.kind: classification."
+        )
+    if names is not None:
+        raise DataError(f"{where}: y holds values, which have no names: task.kind is regression. Remove labels_names.")
+    return y.astype(np.float64), ()
 
 
 def _groups(where: str, group: npt.NDArray[Any]) -> tuple[str, ...]:

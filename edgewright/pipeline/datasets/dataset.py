@@ -10,30 +10,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgewright.errors import DataError
+from edgewright.pipeline.datasets import dataset_checks as checks
+from edgewright.preprocessing import SampleKind
 
-Kind = Literal["image", "window", "row"]
-
-# Beyond 2**24 a float32 no longer holds every whole number: what is larger is a clock, a counter, a fill value or a wrong
-# unit, and one such sample would stretch an INT8 range until nothing else is left in it.
-LARGEST_VALUE = float(2**24)
-
-_SHOWN_INDICES = 5
-_DTYPES: Mapping[Kind, tuple[np.dtype[Any], ...]] = {
-    "image": (np.dtype(np.uint8), np.dtype(np.float32)),
-    "window": (np.dtype(np.float32),),
-    "row": (np.dtype(np.float32),),
-}
-_DIMENSIONS: Mapping[Kind, tuple[tuple[int, ...], str]] = {
-    "image": ((3, 4), "[N, H, W] or [N, H, W, C]"),
-    "window": ((3,), "[N, T, C]"),
-    "row": ((2,), "[N, F]"),
-}
+_SHOWN_CLASSES = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +33,10 @@ class Dataset:
         name: What the data set is called, e.g. ``digits``.
         images: The samples. Images: uint8 or float32 ``[N, H, W]`` or ``[N, H, W, C]``. Windows of sensor channels:
             float32 ``[N, T, C]``, oldest first. Rows of attributes: float32 ``[N, F]``. Float values lie within
-            ``LARGEST_VALUE``.
-        labels: int64 ``[N]``, positions in ``labels_names``.
-        labels_names: One distinct name per class.
+            ``dataset_checks.LARGEST_VALUE``.
+        labels: int64 ``[N]``, positions in ``labels_names``; or float64 ``[N]``, values to be answered, finite and within
+            the same bound.
+        labels_names: One distinct name per class; none where the labels are values.
         fixed_split: bool ``[N]``, True where the publisher put a sample into the test split; None where nobody did.
         groups: One name per sample (a person, a device, a day) whose samples must stay together; None where samples
             stand alone.
@@ -65,26 +52,33 @@ class Dataset:
 
     name: str
     images: npt.NDArray[Any]
-    labels: npt.NDArray[np.int64]
+    labels: npt.NDArray[Any]
     labels_names: tuple[str, ...]
     fixed_split: npt.NDArray[np.bool_] | None
     groups: tuple[str, ...] | None
     source: str
-    kind: Kind = "image"
+    kind: SampleKind = "image"
     channel_names: tuple[str, ...] | None = None
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Copy the arrays, check them, and set them read-only."""
         where = f"{self.name} ({self.source})"
-        _check_images(where, self.images, self.kind)
-        _check_channel_names(where, self.images, self.channel_names)
-        _check_labels(where, self.labels, len(self.images), self.labels_names, self.kind)
-        _check_fixed_split(where, self.fixed_split, len(self.images))
+        checks.check_samples(where, self.images, self.kind)
+        checks.check_channel_names(where, self.images, self.channel_names)
+        if self.has_values:
+            checks.check_values_to_answer(where, self.labels, len(self.images), self.kind)
+        else:
+            checks.check_labels(where, self.labels, len(self.images), self.labels_names, self.kind)
+        checks.check_fixed_split(where, self.fixed_split, len(self.images))
         for word, texts in (("groups", self.groups), *self.columns.items()):
-            _check_texts(where, word, texts, len(self.images), self.kind)
+            checks.check_texts(where, word, texts, len(self.images), self.kind)
         object.__setattr__(self, "images", read_only(self.images))
-        object.__setattr__(self, "labels", read_only(np.asarray(self.labels, dtype=np.int64)))
+        # Adding 0 makes -0.0 a 0.0: one value, one digest.
+        labels = (
+            np.asarray(self.labels, dtype=np.float64) + 0.0 if self.has_values else np.asarray(self.labels, np.int64)
+        )
+        object.__setattr__(self, "labels", read_only(labels))
         object.__setattr__(self, "labels_names", tuple(self.labels_names))
         if self.fixed_split is not None:
             object.__setattr__(self, "fixed_split", read_only(self.fixed_split))
@@ -93,6 +87,11 @@ class Dataset:
         if self.channel_names is not None:
             object.__setattr__(self, "channel_names", tuple(self.channel_names))
         object.__setattr__(self, "columns", {name: tuple(texts) for name, texts in self.columns.items()})
+
+    @property
+    def has_values(self) -> bool:
+        """Whether the labels are values to be answered, not classes."""
+        return not self.labels_names and isinstance(self.labels, np.ndarray) and self.labels.dtype.kind == "f"
 
 
 def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -153,8 +152,8 @@ def check_every_class_present(dataset: Dataset) -> None:
     missing = [f'"{name}"' for index, name in enumerate(dataset.labels_names) if index not in present]
     if missing:
         raise DataError(
-            f"{dataset.name} ({dataset.source}): no sample of class {', '.join(missing[:_SHOWN_INDICES])}"
-            f"{', …' if len(missing) > _SHOWN_INDICES else ''}, needs at least one of every class. "
+            f"{dataset.name} ({dataset.source}): no sample of class {', '.join(missing[:_SHOWN_CLASSES])}"
+            f"{', …' if len(missing) > _SHOWN_CLASSES else ''}, needs at least one of every class. "
             "Number the labels without gaps, or add samples."
         )
 
@@ -174,8 +173,10 @@ def take_subset(dataset: Dataset, per_class_train: int | None, per_class_test: i
         The chosen samples in the data set's order.
 
     Raises:
-        DataError: A limit is below 1, or limits a test split that the data set does not fix.
+        DataError: A limit is below 1, or limits a test split that the data set does not fix; or there are no classes.
     """
+    if dataset.has_values:
+        raise DataError(f"{dataset.name} ({dataset.source}): holds values, not classes. Remove limit_per_class.")
     for key, limit in (("per_class_train", per_class_train), ("per_class_test", per_class_test)):
         if limit is not None and limit < 1:
             raise DataError(f"{dataset.name}: {key} is {limit}, needs at least 1. Leave it out to keep all samples.")
@@ -203,95 +204,3 @@ def _at(dataset: Dataset, indices: npt.NDArray[np.int64]) -> Dataset:
         groups=None if dataset.groups is None else tuple(dataset.groups[index] for index in indices),
         columns={name: tuple(texts[index] for index in indices) for name, texts in dataset.columns.items()},
     )
-
-
-def _check_images(where: str, images: npt.NDArray[Any], kind: Kind) -> None:
-    if kind not in _DTYPES:
-        raise DataError(f'{where}: kind is "{kind}", needs to be "image", "window" or "row".')
-    if not isinstance(images, np.ndarray) or images.dtype not in _DTYPES[kind]:
-        given = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
-        needed = "uint8 (raw) or float32" if kind == "image" else "float32"
-        raise DataError(f"{where}: {kind}s are {given}, need {needed}. Convert them where they are loaded.")
-    dimensions, wanted = _DIMENSIONS[kind]
-    if images.ndim not in dimensions or 0 in images.shape[1:]:
-        raise DataError(
-            f"{where}: {kind}s have shape {list(images.shape)}, need {wanted} with no empty side. "
-            "Reshape them where they are loaded."
-        )
-    if len(images) == 0:
-        raise DataError(f"{where}: the data set is empty, needs at least one sample. Check what it was loaded from.")
-    if images.dtype.kind == "f":
-        _check_values(where, images)
-
-
-def _check_values(where: str, images: npt.NDArray[Any]) -> None:
-    axes = tuple(range(1, images.ndim))
-    bad = np.flatnonzero(~np.isfinite(images).all(axis=axes))
-    if len(bad):
-        raise DataError(f"{where}: {_samples(bad)} NaN or infinite values. Repair or drop them.")
-    largest = np.abs(images).max(axis=axes)
-    huge = np.flatnonzero(largest > LARGEST_VALUE)
-    if len(huge):
-        raise DataError(
-            f"{where}: {_samples(huge)} values beyond ±{LARGEST_VALUE:.0f} (the largest is {largest.max():.6g}): a fill "
-            "value, a clock or a wrong unit. Correct the unit, or drop the samples or the channel."
-        )
-
-
-def _check_channel_names(where: str, images: npt.NDArray[Any], names: tuple[str, ...] | None) -> None:
-    if names is None:
-        return
-    channels = images.shape[-1]
-    if len(names) != channels or len(set(names)) != len(names):
-        raise DataError(
-            f"{where}: channel_names are {list(names)}, need {channels} distinct names, one per channel. "
-            "Name each channel once, in the order of the last axis."
-        )
-
-
-def _check_labels(where: str, labels: npt.NDArray[Any], count: int, names: tuple[str, ...], kind: Kind) -> None:
-    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu":
-        given = labels.dtype if isinstance(labels, np.ndarray) else type(labels).__name__
-        raise DataError(f"{where}: labels are {given}, need integers. Store each class's position in labels_names.")
-    if labels.shape != (count,):
-        raise DataError(
-            f"{where}: {count} {kind}s but labels of shape {list(labels.shape)}, need one label per {kind}. "
-            "Check that both were loaded from the same release of the data."
-        )
-    if len(set(names)) != len(names) or len(names) < 2:
-        raise DataError(f"{where}: labels_names are {list(names)}, need at least two distinct names.")
-    bad = np.flatnonzero((labels < 0) | (labels >= len(names)))
-    if len(bad):
-        raise DataError(
-            f"{where}: {_samples(bad)} a label out of range (the first is {labels[bad[0]]}), labels go from 0 to "
-            f"{len(names) - 1}. Correct the labels or add the class to labels_names."
-        )
-
-
-def _check_fixed_split(where: str, fixed_split: Any, count: int) -> None:
-    if fixed_split is not None and (
-        not isinstance(fixed_split, np.ndarray) or fixed_split.dtype != np.bool_ or fixed_split.shape != (count,)
-    ):
-        given = f"{getattr(fixed_split, 'dtype', type(fixed_split).__name__)} {list(np.shape(fixed_split))}"
-        raise DataError(f"{where}: fixed_split is {given}, needs bool [{count}]: True for each test sample.")
-
-
-def _check_texts(where: str, word: str, texts: Any, count: int, kind: Kind) -> None:
-    if texts is None:
-        return
-    name = "group name" if word == "groups" else "text"
-    if len(texts) != count:
-        raise DataError(f"{where}: {len(texts)} {word} for {count} {kind}s, need one {name} per {kind}.")
-    bad = np.flatnonzero([not isinstance(text, str) or not text for text in texts])
-    if len(bad):
-        raise DataError(
-            f"{where}: {_samples(bad)} no {name} in {word} (the first is {texts[bad[0]]!r}), every {kind} needs one. "
-            "Fill it in or drop the samples."
-        )
-
-
-def _samples(indices: npt.NDArray[np.int64]) -> str:
-    """Name the first few samples by index, e.g. ``2 samples (3, 17) have``."""
-    shown = ", ".join(str(index) for index in indices[:_SHOWN_INDICES])
-    more = ", …" if len(indices) > _SHOWN_INDICES else ""
-    return f"1 sample ({shown}) has" if len(indices) == 1 else f"{len(indices)} samples ({shown}{more}) have"

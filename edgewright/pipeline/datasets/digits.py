@@ -6,9 +6,6 @@ and ``edgewright.pipeline.datasets.make_digits`` makes it.
 
 from __future__ import annotations
 
-import hashlib
-import io
-import lzma
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +14,7 @@ import numpy.typing as npt
 
 from edgewright.errors import DataError
 from edgewright.pipeline.datasets.dataset import Dataset
+from edgewright.pipeline.datasets.shipped import file_sha256, find_shipped, read_shipped
 
 NAME = "digits"
 LABELS_NAMES = tuple("0123456789")
@@ -44,7 +42,8 @@ def load(source: Literal["shipped", "full"] = "shipped", package_folder: Path | 
         DataError: The files are absent, damaged or not what they claim to be.
     """
     if source == "shipped":
-        return _load_shipped(_find_shipped())
+        arrays = read_shipped(NAME, SHIPPED_FILE, SHIPPED_SHA256)
+        return _dataset(arrays["images"], arrays["labels"], arrays["in_test"], str(SHIPPED_FILE))
     if source == "full":
         return _load_full(PACKAGE_FOLDER if package_folder is None else package_folder)
     raise DataError(f'digits: source is "{source}", needs to be "shipped" or "full".')
@@ -59,8 +58,18 @@ def source_sha256(source: Literal["shipped", "full"], package_folder: Path | Non
     Raises:
         DataError: A file is absent.
     """
-    paths = [_find_shipped()] if source == "shipped" else _full_paths(package_folder or PACKAGE_FOLDER)
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    return {path.name: file_sha256(path) for path in find(source, package_folder)}
+
+
+def find(source: Literal["shipped", "full"], package_folder: Path | None = None) -> list[Path]:
+    """Find the files that ``load`` would read.
+
+    Raises:
+        DataError: A file is absent.
+    """
+    if source == "shipped":
+        return [find_shipped(NAME, SHIPPED_FILE)]
+    return _full_paths(package_folder or PACKAGE_FOLDER)
 
 
 def read_idx(path: Path, magic: int, item_shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
@@ -96,29 +105,6 @@ def read_idx(path: Path, magic: int, item_shape: tuple[int, ...]) -> npt.NDArray
             "The file is cut short or has something appended: fetch it again."
         )
     return np.frombuffer(content, dtype=np.uint8, offset=header_bytes).reshape(count, *item_shape)
-
-
-def _find_shipped() -> Path:
-    # The data belongs to the checkout, not to the wheel: beside the package first, then where the person stands.
-    candidates = (Path(__file__).resolve().parents[3] / SHIPPED_FILE, SHIPPED_FILE.absolute())
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    raise DataError(
-        f"digits: {SHIPPED_FILE} is neither at {candidates[0]} nor at {candidates[1]}. Run in a checkout of edgewright."
-    )
-
-
-def _load_shipped(path: Path) -> Dataset:
-    compressed = path.read_bytes()
-    found = hashlib.sha256(compressed).hexdigest()
-    if found != SHIPPED_SHA256:
-        raise DataError(
-            f"{path}: sha256 is {found}, must be {SHIPPED_SHA256}. "
-            f"The file was damaged or replaced: restore it with `git checkout -- {SHIPPED_FILE}`."
-        )
-    with np.load(io.BytesIO(lzma.decompress(compressed)), allow_pickle=False) as arrays:
-        return _dataset(arrays["images"], arrays["labels"], arrays["in_test"], str(SHIPPED_FILE))
 
 
 def _load_full(package_folder: Path) -> Dataset:

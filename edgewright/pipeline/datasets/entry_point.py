@@ -5,25 +5,25 @@ For what no file format here describes: a database, an installed package of data
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import re
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from edgewright.errors import DataError
+from edgewright.errors import DataError, StageError
 from edgewright.pipeline.datasets.arrays import dataset_from_arrays
-from edgewright.pipeline.datasets.dataset import Dataset, Kind, check_every_class_present, content_sha256
+from edgewright.pipeline.datasets.dataset import Dataset, check_every_class_present
+from edgewright.pipeline.entry_points import current_folder_last, find_entry_point, first_line
+from edgewright.preprocessing import SampleKind
 
-_FORM = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _SHOWN_KEYS = 5
 
 
 def load(
-    entry_point: str, arguments: Mapping[str, Any] | None = None, kind: Kind = "image", name: str | None = None
+    entry_point: str,
+    arguments: Mapping[str, Any] | None = None,
+    kind: SampleKind = "image",
+    name: str | None = None,
+    values: bool = False,
 ) -> Dataset:
     """Call a function and check what it returns.
 
@@ -33,6 +33,7 @@ def load(
         arguments: Keyword arguments of the function.
         kind: How to read ``x`` where the function returns arrays.
         name: What the data set is called where the function returns arrays; None takes the function's name.
+        values: Whether ``y`` holds values to be answered, not classes.
 
     Returns:
         The function's Dataset as it is, or one of its ``(x, y)`` or ``(x, y, group)``, by the rules of
@@ -43,58 +44,36 @@ def load(
             else that it returned; the message names module and function.
     """
     given = dict(arguments or {})
-    with _current_folder_last():
+    with current_folder_last():
         function = _find(entry_point)
         _check_arguments(entry_point, function, given)
         try:
             returned = function(**given)
         except (Exception, SystemExit) as error:
             raise DataError(
-                f"{entry_point}: the function raised {type(error).__name__}: {error}. "
+                f"{entry_point}: the function raised {first_line(error)}. "
                 "Call it by itself with the same arguments to see where."
             ) from error
     if isinstance(returned, Dataset):
-        check_every_class_present(returned)
-        return returned
+        return _checked(entry_point, returned, values)
     if isinstance(returned, tuple) and len(returned) in (2, 3):
-        return dataset_from_arrays(name or entry_point.split(":")[1], entry_point, kind, *returned)
+        x, y, group = returned if len(returned) == 3 else (*returned, None)
+        return dataset_from_arrays(name or entry_point.split(":")[1], entry_point, kind, x, y, group, values=values)
     raise DataError(
         f"{entry_point}: the function returned {_described(returned)}, needs to return a Dataset or a tuple (x, y) or "
         "(x, y, group) of numpy arrays. Change its return."
     )
 
 
-def source_sha256(
-    entry_point: str, arguments: Mapping[str, Any] | None = None, kind: Kind = "image", name: str | None = None
-) -> dict[str, str]:
-    """Digest what the function returns: it is run, because no file says what it would return.
-
-    Returns:
-        sha256 (hex) of the content, by entry point.
-
-    Raises:
-        DataError: As ``load``.
-    """
-    return {entry_point: content_sha256(load(entry_point, arguments, kind, name))}
-
-
 def _find(entry_point: str) -> Callable[..., Any]:
-    if not _FORM.fullmatch(entry_point):
-        raise DataError(f'"{entry_point}" is not an entry point, needs the form package.module:function.')
-    module_name, function_name = entry_point.split(":")
     try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        raise DataError(
-            f'{entry_point}: cannot import module "{module_name}" ({type(error).__name__}: {error}). Install it, run where '
-            "it lies, or correct its name."
-        ) from error
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        what = "has no" if function is None else f"has {_described(function)}, not a function, named"
-        raise DataError(f'{entry_point}: module "{module_name}" {what} "{function_name}". Correct the name.')
-    found: Callable[..., Any] = function
-    return found
+        found = find_entry_point(entry_point)
+    except StageError as error:
+        raise DataError(f"{entry_point}: {error}") from error
+    if not callable(found):
+        raise DataError(f"{entry_point}: names {_described(found)}, not a function. Correct the name.")
+    function: Callable[..., Any] = found
+    return function
 
 
 def _check_arguments(entry_point: str, function: Callable[..., Any], arguments: dict[str, Any]) -> None:
@@ -111,18 +90,15 @@ def _check_arguments(entry_point: str, function: Callable[..., Any], arguments: 
         ) from error
 
 
-@contextmanager
-def _current_folder_last() -> Iterator[None]:
-    """Let modules in the current folder be found, after all others, so that none of them hides an installed one."""
-    folder = str(Path.cwd())
-    if folder in sys.path:
-        yield
-        return
-    sys.path.append(folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
+def _checked(entry_point: str, dataset: Dataset, values: bool) -> Dataset:
+    if dataset.has_values != values:
+        held, needed = ("values", "classes") if dataset.has_values else ("classes", "values")
+        raise DataError(
+            f"{entry_point}: the function returned a Dataset of {held}, the task asks for {needed}. Change task.kind, or "
+            "what it returns."
+        )
+    check_every_class_present(dataset)
+    return dataset
 
 
 def _described(value: object) -> str:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import io
 import lzma
 from pathlib import Path
 
 import numpy as np
 
-from edgewright.errors import DataError
 from edgewright.pipeline.datasets import digits
 from edgewright.pipeline.datasets.dataset import Dataset, sample_digests, take_subset
+from edgewright.pipeline.datasets.shipped import pack_to_ship
 
 TRAIN_PER_CLASS = 1_900
 MAX_BYTES = 3_900_000
@@ -44,13 +43,13 @@ def pack(dataset: Dataset) -> bytes:
     Raises:
         DataError: The result is larger than what may ship.
     """
-    buffer = io.BytesIO()
     assert dataset.fixed_split is not None
-    np.savez(buffer, images=dataset.images, labels=dataset.labels.astype(np.uint8), in_test=dataset.fixed_split)
-    packed = lzma.compress(buffer.getvalue(), format=lzma.FORMAT_XZ, filters=_XZ_FILTERS)
-    if len(packed) > MAX_BYTES:
-        raise DataError(f"digits: {len(packed)} bytes packed, may be {MAX_BYTES} at most. Lower TRAIN_PER_CLASS.")
-    return packed
+    arrays = {
+        "images": dataset.images,
+        "labels": dataset.labels.astype(np.uint8),
+        "in_test": dataset.fixed_split,
+    }
+    return pack_to_ship(digits.NAME, arrays, _XZ_FILTERS, MAX_BYTES, "Lower TRAIN_PER_CLASS.")
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import io
 import lzma
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy.typing as npt
 
 from edgewright.errors import DataError
 from edgewright.pipeline.datasets import motion
-from edgewright.pipeline.datasets.shipped import file_sha256
+from edgewright.pipeline.datasets.shipped import file_sha256, pack_to_ship
 
 PACKAGE_FILE_SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
 MAX_BYTES = 3_000_000
@@ -99,19 +98,14 @@ def pack(recordings: Recordings) -> bytes:
     Raises:
         DataError: A value does not fit, or the result is larger than what may ship.
     """
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        samples=np.ascontiguousarray(np.concatenate([quantize(series) for series in recordings.series]).T),
-        lengths=np.array([len(series) for series in recordings.series], dtype=np.int32),
-        exercise=recordings.exercise,
-        person=recordings.person,
-        right=recordings.right,
-    )
-    packed = lzma.compress(buffer.getvalue(), format=lzma.FORMAT_XZ, filters=_XZ_FILTERS)
-    if len(packed) > MAX_BYTES:
-        raise DataError(f"motion: {len(packed)} bytes packed, may be {MAX_BYTES} at most. Lower STEPS_PER_UNIT.")
-    return packed
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "samples": np.ascontiguousarray(np.concatenate([quantize(series) for series in recordings.series]).T),
+        "lengths": np.array([len(series) for series in recordings.series], dtype=np.int32),
+        "exercise": recordings.exercise,
+        "person": recordings.person,
+        "right": recordings.right,
+    }
+    return pack_to_ship(motion.NAME, arrays, _XZ_FILTERS, MAX_BYTES, "Lower STEPS_PER_UNIT.")
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
-import io
 import lzma
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from edgewright.errors import DataError
 from edgewright.pipeline.datasets import shuttle
+from edgewright.pipeline.datasets.shipped import pack_to_ship
 
 HEADER = "f1,f2,f3,f4,f5,f6,f7,f8,f9,anomaly"
 MAX_BYTES = 3_000_000
@@ -51,12 +51,8 @@ def pack(table: npt.NDArray[np.int16]) -> bytes:
     Raises:
         DataError: The result is larger than what may ship.
     """
-    buffer = io.BytesIO()
-    np.savez(buffer, rows=np.ascontiguousarray(table[:, :-1]), anomaly=table[:, -1] == 1)
-    packed = lzma.compress(buffer.getvalue(), format=lzma.FORMAT_XZ, filters=_XZ_FILTERS)
-    if len(packed) > MAX_BYTES:
-        raise DataError(f"shuttle: {len(packed)} bytes packed, may be {MAX_BYTES} at most. Leave rows out.")
-    return packed
+    arrays = {"rows": np.ascontiguousarray(table[:, :-1]), "anomaly": table[:, -1] == 1}
+    return pack_to_ship(shuttle.NAME, arrays, _XZ_FILTERS, MAX_BYTES, "Leave rows out.")
 
 
 def main() -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from edgewright.errors import DataError
 from edgewright.pipeline.datasets.arrays import dataset_from_arrays
-from edgewright.pipeline.datasets.dataset import Dataset, Kind
+from edgewright.pipeline.datasets.dataset import Dataset
 from edgewright.pipeline.datasets.shipped import file_sha256
+from edgewright.preprocessing import SampleKind
 
 _NEEDED = ("x", "y")
 _KNOWN = (*_NEEDED, "group")
@@ -18,10 +18,11 @@ _KNOWN = (*_NEEDED, "group")
 
 def load(
     path: Path,
-    kind: Kind,
+    kind: SampleKind,
     name: str | None = None,
     labels_names: tuple[str, ...] | None = None,
     channel_names: tuple[str, ...] | None = None,
+    values: bool = False,
 ) -> Dataset:
     """Load one file.
 
@@ -32,6 +33,7 @@ def load(
         name: What the data set is called; None takes the file's name.
         labels_names: One name per integer in ``y``; None takes the numbers, or ``y``'s texts.
         channel_names: One name per channel; None where they have none.
+        values: Whether ``y`` holds values to be answered, not classes.
 
     Raises:
         DataError: The file is absent, damaged, holds objects or unknown arrays, or its content breaks a rule of
@@ -45,13 +47,25 @@ def load(
                 raise DataError(f"{path}: a single array, needs an npz of x and y. Make it with numpy.savez.")
             _check_names(path, arrays.files)
             found = {key: arrays[key] for key in arrays.files}
-    except (OSError, EOFError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+    except DataError:
+        raise
+    except (
+        Exception
+    ) as error:  # a damaged archive makes its readers raise nearly anything, zlib's and the tokenizer's too
         raise DataError(
             f"{path}: not a readable npz without pickle ({type(error).__name__}: {error}). "
             "Make it with numpy.savez from arrays of numbers and texts."
         ) from error
     return dataset_from_arrays(
-        name or path.stem, str(path), kind, found["x"], found["y"], found.get("group"), labels_names, channel_names
+        name or path.stem,
+        str(path),
+        kind,
+        found["x"],
+        found["y"],
+        found.get("group"),
+        labels_names,
+        channel_names,
+        values,
     )
 
 

@@ -1,10 +1,11 @@
-"""Read a data file that ships with the checkout: found, verified by its digest, unpacked."""
+"""The data files that ship with the checkout: packed once; found, verified by their digest and unpacked ever after."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import lzma
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,42 @@ def read_shipped(name: str, file: Path, sha256: str) -> dict[str, npt.NDArray[An
         )
     with np.load(io.BytesIO(lzma.decompress(compressed)), allow_pickle=False) as arrays:
         return dict(arrays)
+
+
+def shipped_sha256(name: str, file: Path) -> dict[str, str]:
+    """Digest a file that ships, without decoding it.
+
+    Returns:
+        sha256 (hex) by file name.
+
+    Raises:
+        DataError: The file is absent.
+    """
+    path = find_shipped(name, file)
+    return {path.name: file_sha256(path)}
+
+
+def pack_to_ship(
+    name: str, arrays: Mapping[str, npt.NDArray[Any]], filters: list[dict[str, int]], most_bytes: int, remedy: str
+) -> bytes:
+    """Pack arrays losslessly: an npz without pickle, inside xz; what ``read_shipped`` reads.
+
+    Args:
+        name: The data set; errors start with it.
+        arrays: What to pack.
+        filters: For xz; which are best depends on the data.
+        most_bytes: How large the result may be.
+        remedy: What to do about one that is larger.
+
+    Raises:
+        DataError: The result is larger than what may ship.
+    """
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    packed = lzma.compress(buffer.getvalue(), format=lzma.FORMAT_XZ, filters=filters)
+    if len(packed) > most_bytes:
+        raise DataError(f"{name}: {len(packed)} bytes packed, may be {most_bytes} at most. {remedy}")
+    return packed
 
 
 def file_sha256(path: Path) -> str:

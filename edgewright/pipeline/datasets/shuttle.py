@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edgewright.pipeline.datasets.dataset import Dataset
-from edgewright.pipeline.datasets.shipped import file_sha256, find_shipped, read_shipped
+from edgewright.pipeline.datasets.shipped import read_shipped, shipped_sha256
 
 NAME = "shuttle"
 LABELS_NAMES = ("normal", "anomaly")
@@ -54,5 +54,4 @@ def source_sha256() -> dict[str, str]:
     Raises:
         DataError: The file is absent.
     """
-    path = find_shipped(NAME, SHIPPED_FILE)
-    return {path.name: file_sha256(path)}
+    return shipped_sha256(NAME, SHIPPED_FILE)

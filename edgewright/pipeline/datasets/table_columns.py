@@ -12,7 +12,7 @@ import pyarrow.csv  # type: ignore[import-untyped]
 import pyarrow.parquet  # type: ignore[import-untyped]
 
 from edgewright.errors import DataError
-from edgewright.pipeline.datasets.dataset import LARGEST_VALUE
+from edgewright.pipeline.datasets.dataset_checks import LARGEST_VALUE
 
 _SHOWN_COLUMNS = 20
 
@@ -55,11 +55,23 @@ def channel_values(file: Path, table: pa.Table, column: str) -> npt.NDArray[np.f
     Raises:
         DataError: A value is absent, not a number, not finite or huge.
     """
+    return number_values(file, table, column).astype(np.float32)
+
+
+def number_values(file: Path, table: pa.Table, column: str) -> npt.NDArray[np.float64]:
+    """Read a column of numbers.
+
+    Returns:
+        float64 ``[L]``, finite and within ``LARGEST_VALUE``.
+
+    Raises:
+        DataError: A value is absent, not a number, not finite or huge.
+    """
     values = _numbers(file, table, column).astype(np.float64)
     _refuse(file, column, values, ~np.isfinite(values), "needs a finite number. Repair or drop the rows.")
     remedy = f"may be ±{LARGEST_VALUE:.0f} at most: a fill value, a clock or a wrong unit. Correct it or drop the rows."
     _refuse(file, column, values, np.abs(values) > LARGEST_VALUE, remedy)
-    return values.astype(np.float32)
+    return values
 
 
 def time_values(file: Path, table: pa.Table, column: str) -> npt.NDArray[np.float64]:
@@ -77,7 +89,13 @@ def time_values(file: Path, table: pa.Table, column: str) -> npt.NDArray[np.floa
         _refuse(file, column, values, ~np.isfinite(values), "needs a finite number. Repair or drop the rows.")
         return values
     _refuse_absent(file, table, column)
-    ticks = table.column(column).cast(pa.timestamp("ns")).cast(pa.int64()).to_numpy()
+    try:
+        ticks = table.column(column).cast(pa.timestamp("ns")).cast(pa.int64()).to_numpy()
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f'{file}: column "{column}" holds a time that nanoseconds cannot count: it must lie between 1678 and 2261. '
+            "Correct it or drop the rows."
+        ) from error
     seconds: npt.NDArray[np.float64] = (ticks - ticks[0]) / 1e9
     return seconds
 
@@ -100,7 +118,10 @@ def text_values(file: Path, table: pa.Table, column: str) -> list[str]:
             f'{file}: column "{column}" holds {kind}, needs texts, integers or booleans: what names a class or a recording '
             "must be exact. Write it as text."
         )
-    texts: list[str] = table.column(column).cast(kind).cast(pa.string()).to_pylist()
+    try:
+        texts: list[str] = table.column(column).cast(kind).cast(pa.string()).to_pylist()
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise DataError(f'{file}: column "{column}" is not UTF-8 text ({error}). Save it again as UTF-8.') from error
     for row, text in enumerate(texts, start=1):
         if not text or text != text.strip():
             raise DataError(

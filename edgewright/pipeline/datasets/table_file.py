@@ -7,9 +7,10 @@ recording stay in one split, always: they overlap, or at least follow each other
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,13 @@ from edgewright.errors import DataError
 from edgewright.pipeline.datasets.arrays import check_class_names, labels_from_texts
 from edgewright.pipeline.datasets.dataset import Dataset
 from edgewright.pipeline.datasets.shipped import file_sha256
-from edgewright.pipeline.datasets.table_columns import channel_values, read_table, text_values, time_values
+from edgewright.pipeline.datasets.table_columns import (
+    channel_values,
+    number_values,
+    read_table,
+    text_values,
+    time_values,
+)
 from edgewright.pipeline.datasets.windows import check_window, cut_windows
 
 SUFFIXES = (".csv", ".parquet")
@@ -30,7 +37,7 @@ class TableLayout:
     """Which column is what, and how windows are cut.
 
     Attributes:
-        label: Column of the class: texts, integers or booleans, one per row.
+        answer: Column of the class: texts, integers or booleans, one per row; with ``values`` of the number to answer.
         channels: Columns of the sensor channels, numbers; their order is the order of the model's channels.
         window_samples: Length of a window, in rows.
         stride_samples: From one window's start to the next one's, in rows; at most ``window_samples``.
@@ -42,12 +49,14 @@ class TableLayout:
         largest_step_x: Where ``time`` is given: the longest step from row to row, as a multiple of the recording's
             median step; a longer one is a gap.
         delimiter: Between the columns of a CSV file.
+        values: Whether ``answer`` holds values, not classes. A window's value is that of its last row: what is to be
+            known when the window is complete.
 
     Raises:
         DataError: No channels, a column named twice, or a window or stride out of bounds.
     """
 
-    label: str
+    answer: str
     channels: tuple[str, ...]
     window_samples: int
     stride_samples: int
@@ -56,6 +65,7 @@ class TableLayout:
     group: str | None = None
     largest_step_x: float = 1.5
     delimiter: str = ","
+    values: bool = False
 
     def __post_init__(self) -> None:
         """Check names and bounds."""
@@ -72,12 +82,13 @@ class TableLayout:
     @property
     def columns(self) -> list[str]:
         """Every column that is read."""
-        return [*self.names, *([self.time] if self.time else []), *self.channels]
+        numbers = (self.time, self.answer if self.values else None)
+        return [*self.names, *(name for name in numbers if name), *self.channels]
 
     @property
     def names(self) -> list[str]:
         """The columns that name something."""
-        return [name for name in (self.label, self.recording, self.group) if name]
+        return [name for name in (None if self.values else self.answer, self.recording, self.group) if name]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +104,7 @@ class _Recording:
     where: str
     first_row: int
     series: npt.NDArray[np.float32]
-    labels: list[str]
+    answers: list[str] | npt.NDArray[np.float64]
     groups: list[str] | None
     time: npt.NDArray[np.float64] | None
 
@@ -107,15 +118,15 @@ def load(path: Path, layout: TableLayout, name: str | None = None) -> Dataset:
         name: What the data set is called; None takes the file's or folder's name.
 
     Returns:
-        Windows float32 ``[N, T, C]``; classes are the labels, sorted. Groups are ``layout.group`` or else the
-        recordings; column ``recording`` says which recording a window is from.
+        Windows float32 ``[N, T, C]``; classes are the labels, sorted, or none where these are values. Groups are
+        ``layout.group`` or else the recordings; column ``recording`` says which recording a window is from.
 
     Raises:
         DataError: A file is odd or unreadable, a column is missing or of the wrong type, a value is absent, not finite
             or huge; time does not grow or has a gap; a recording lies in two files, in two pieces or in two groups, or
             is too short for a window; or there is one group only. The message names file, column and row.
     """
-    recordings = [recording for file in _list_files(path) for recording in _read(file, layout)]
+    recordings = [recording for file in list_tables(path) for recording in _read(file, layout)]
     _check_once(recordings)
     parts = [(recording, *_cut(recording, layout)) for recording in recordings]
     groups = [group for recording, windows, _ in parts for group in [_group_of(recording)] * len(windows)]
@@ -124,8 +135,7 @@ def load(path: Path, layout: TableLayout, name: str | None = None) -> Dataset:
             f'{path}: all windows belong to "{groups[0]}", and what belongs together stays in one split. Name the column '
             "that tells recordings or groups apart, or give a file per recording."
         )
-    _check_labels(path, recordings, {label for _, _, labels in parts for label in labels}, layout)
-    labels, names = labels_from_texts(str(path), [label for _, _, labels in parts for label in labels])
+    labels, names = _answers(path, recordings, [answer for _, _, answers in parts for answer in answers], layout)
     return Dataset(
         name=name or path.resolve().stem,
         images=np.concatenate([windows for _, windows, _ in parts]),
@@ -149,10 +159,15 @@ def source_sha256(path: Path) -> dict[str, str]:
     Raises:
         DataError: The path is absent, or a file is not a table.
     """
-    return {file.name: file_sha256(file) for file in _list_files(path)}
+    return {file.name: file_sha256(file) for file in list_tables(path)}
 
 
-def _list_files(path: Path) -> list[Path]:
+def list_tables(path: Path) -> list[Path]:
+    """The files of a path, sorted.
+
+    Raises:
+        DataError: The path is absent, or a file is not a table.
+    """
     files = sorted(path.iterdir(), key=lambda file: file.name) if path.is_dir() else [path]
     if not files:
         raise DataError(f"{path}: the folder is empty, needs {' or '.join(SUFFIXES)} files. Correct the path.")
@@ -167,7 +182,8 @@ def _read(file: Path, layout: TableLayout) -> Iterator[_Recording]:
     """Give a file's recordings in its order."""
     table = read_table(file, layout.columns, layout.names, layout.delimiter)
     series = np.stack([channel_values(file, table, channel) for channel in layout.channels], axis=1)
-    labels = text_values(file, table, layout.label)
+    answers: list[str] | npt.NDArray[np.float64]
+    answers = (number_values if layout.values else text_values)(file, table, layout.answer)
     groups = text_values(file, table, layout.group) if layout.group else None
     time = time_values(file, table, layout.time) if layout.time else None
     for name, start, end in _pieces(file, table, layout):
@@ -177,7 +193,7 @@ def _read(file: Path, layout: TableLayout) -> Iterator[_Recording]:
             where=where,
             first_row=start + 1,
             series=series[start:end],
-            labels=labels[start:end],
+            answers=answers[start:end],
             groups=None if groups is None else groups[start:end],
             time=None if time is None else time[start:end],
         )
@@ -192,7 +208,7 @@ def _pieces(file: Path, table: pa.Table, layout: TableLayout) -> Iterator[tuple[
     yield from _runs(text_values(file, table, layout.recording))
 
 
-def _runs(texts: list[str]) -> Iterator[tuple[str, int, int]]:
+def _runs(texts: Sequence[Any] | npt.NDArray[Any]) -> Iterator[tuple[str, int, int]]:
     """Give each stretch of equal texts: the text, its start, its end."""
     bounds = [0, *(index for index in range(1, len(texts)) if texts[index] != texts[index - 1]), len(texts)]
     for start, end in itertools.pairwise(bounds):
@@ -233,33 +249,47 @@ def _check_once(recordings: list[_Recording]) -> None:
             )
 
 
+def _answers(
+    path: Path, recordings: list[_Recording], of_windows: list[Any], layout: TableLayout
+) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
+    """Number the classes of all windows, or give their values."""
+    if layout.values:
+        return np.array(of_windows, dtype=np.float64), ()
+    _check_labels(path, recordings, set(of_windows), layout)
+    return labels_from_texts(str(path), of_windows)
+
+
 def _check_labels(path: Path, recordings: list[_Recording], in_windows: set[str], layout: TableLayout) -> None:
     """Refuse a class that the windows leave out: it would vanish without a word."""
-    check_class_names(str(path), sorted({label for recording in recordings for label in recording.labels}))
+    check_class_names(str(path), sorted({label for recording in recordings for label in recording.answers}))
     for recording in recordings:
-        for label, start, end in _runs(recording.labels):
+        for label, start, end in _runs(recording.answers):
             if label not in in_windows:
                 raise DataError(
-                    f'{recording.where}, row {recording.first_row + start}: "{layout.label}" is "{label}" for {end - start} '
+                    f'{recording.where}, row {recording.first_row + start}: "{layout.answer}" is "{label}" for {end - start} '
                     f"rows, and nowhere for the {layout.window_samples} of a window. Shorten the window, correct the label "
                     "or drop the rows."
                 )
 
 
-def _cut(recording: _Recording, layout: TableLayout) -> tuple[npt.NDArray[np.float32], list[str]]:
-    """Cut one recording into windows of one label each."""
-    windows, labels = [], []
-    for label, start, end in _runs(recording.labels):
-        cut = cut_windows(recording.series[start:end], layout.window_samples, layout.stride_samples)
-        windows.append(cut)
-        labels += [label] * len(cut)
-    if not labels:
-        longest = max(end - start for _, start, end in _runs(recording.labels))
+def _cut(recording: _Recording, layout: TableLayout) -> tuple[npt.NDArray[np.float32], list[Any]]:
+    """Cut one recording into windows: of one label each, or each with the value of its last row."""
+    length, stride = layout.window_samples, layout.stride_samples
+    if layout.values:
+        windows = [cut_windows(recording.series, length, stride)]
+        answers = list(recording.answers[length - 1 :: stride])
+        longest = len(recording.series)
+    else:
+        runs = list(_runs(recording.answers))
+        windows = [cut_windows(recording.series[start:end], length, stride) for _, start, end in runs]
+        answers = [label for (label, _, _), cut in zip(runs, windows, strict=True) for _ in cut]
+        longest = max(end - start for _, start, end in runs)
+    if not answers:
         raise DataError(
-            f"{recording.where}: {longest} rows of one label at most, a window needs {layout.window_samples}. "
+            f"{recording.where}: {longest} rows{'' if layout.values else ' of one label'} at most, a window needs {length}. "
             "Shorten the window or drop the recording."
         )
-    return np.concatenate(windows), labels
+    return np.concatenate(windows), answers
 
 
 def _group_of(recording: _Recording) -> str:

@@ -41,7 +41,7 @@ class ExportedModel:
         content: The file's bytes, weights included.
         opset: Version of the default operator set.
         operators: Number of nodes by operator type.
-        parity: Largest absolute difference of a score from PyTorch's on the real samples.
+        parity: Largest absolute difference of an output from PyTorch's on the real samples.
     """
 
     content: bytes
@@ -56,10 +56,10 @@ def export_onnx(
     """Exports ``model`` and proves the file.
 
     Args:
-        model: Maps float32 ``[N, C, H, W]`` to scores ``[N, K]``; weights on the CPU.
+        model: Maps float32 ``[N, C, H, W]`` to float32 ``[N, K]``; weights on the CPU.
         samples: Real preprocessed samples, float32 ``[M, C, H, W]``, at least 4.
         opset: ONNX operator set to write.
-        parity_tolerance: Largest allowed difference of a score between PyTorch and ONNX Runtime.
+        parity_tolerance: Largest allowed difference of an output between PyTorch and ONNX Runtime.
 
     Raises:
         StageError: The export failed, or one of: the opset asked for, a symbolic batch, runs with 1 and 4 samples, the
@@ -160,7 +160,7 @@ def _prove_parity(model: nn.Module, content: bytes, samples: npt.NDArray[np.floa
     parity = float(np.abs(found - expected).max())
     if not parity <= parity_tolerance:
         raise StageError(
-            f"the exported model differs from PyTorch by {parity:.3g} in a score on {len(samples)} real samples; "
+            f"the exported model differs from PyTorch by {parity:.3g} in an output on {len(samples)} real samples; "
             f"at most {parity_tolerance:g} is allowed (export.parity_tolerance)."
         )
     return parity

@@ -16,13 +16,13 @@ _KEY, _ARGUMENTS_KEY = "architecture.entry_point", "architecture.arguments"
 
 
 def build(
-    input_shape: InputShape, classes: int, entry_point: str, arguments: Mapping[str, Any] | None = None
+    input_shape: InputShape, outputs: int, entry_point: str, arguments: Mapping[str, Any] | None = None
 ) -> nn.Module:
     """Calls the class with the recipe's arguments.
 
     Args:
         input_shape: Channels, height, width of one sample; given to the class if it has a parameter of this name.
-        classes: Number of classes; likewise.
+        outputs: Number of outputs; likewise, and as ``classes``.
         entry_point: ``package.module:Class``; modules are found where Python finds them, and last in the current folder.
         arguments: Keyword arguments of the class.
 
@@ -31,7 +31,8 @@ def build(
             raised; the message starts with the recipe's key.
     """
     found = find_class(entry_point)
-    given = _with_known(found, dict(arguments or {}), {"input_shape": input_shape, "classes": classes})
+    known = {"input_shape": input_shape, "classes": outputs, "outputs": outputs}
+    given = _with_known(found, dict(arguments or {}), known)
     check_arguments(entry_point, found, given)
     with current_folder_last():
         try:

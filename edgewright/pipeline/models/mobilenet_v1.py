@@ -21,7 +21,7 @@ BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),
 class MobileNetV1(nn.Module):
     """MobileNetV1: a stem, thirteen separable blocks, global average pooling, one linear layer."""
 
-    def __init__(self, input_shape: InputShape, classes: int, width_factor: float) -> None:
+    def __init__(self, input_shape: InputShape, outputs: int, width_factor: float) -> None:
         super().__init__()
         kernel = kernel_for(input_shape)
         strides = strides_for(input_shape, [2, *(stride for _, stride in BLOCKS)])
@@ -33,9 +33,9 @@ class MobileNetV1(nn.Module):
             channels = width
         self.features = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.head = nn.Linear(channels, classes)
+        self.head = nn.Linear(channels, outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps float32 ``[N, C, H, W]`` to class scores float32 ``[N, classes]``."""
-        scores: torch.Tensor = self.head(torch.flatten(self.pool(self.features(x)), 1))
-        return scores
+        """Maps float32 ``[N, C, H, W]`` to float32 ``[N, outputs]``."""
+        outputs: torch.Tensor = self.head(torch.flatten(self.pool(self.features(x)), 1))
+        return outputs

@@ -1,6 +1,6 @@
 """The architectures in PyTorch, built by the name that recipes use.
 
-Every architecture is a class that takes the shape of one sample, the number of classes, and its own settings as keyword
+Every architecture is a class that takes the shape of one sample, the number of outputs, and its own settings as keyword
 arguments; its settings and their bounds stand in ``edgewright.pipeline.architecture``.
 """
 
@@ -13,7 +13,9 @@ import torch
 from torch import nn
 
 from edgewright.errors import StageError
+from edgewright.pipeline.architecture import TaskKind
 from edgewright.pipeline.models import entry_point
+from edgewright.pipeline.models.dense import Autoencoder, Mlp
 from edgewright.pipeline.models.ds_cnn import DsCnn
 from edgewright.pipeline.models.geometry import InputShape
 from edgewright.pipeline.models.mobilenet_v1 import MobileNetV1
@@ -24,8 +26,10 @@ __all__ = ["ARCHITECTURES", "BasicBlock", "build_model", "check_answer"]
 
 ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
     {
+        "autoencoder": Autoencoder,
         "ds_cnn": DsCnn,
         "entry_point": entry_point.build,
+        "mlp": Mlp,
         "mobilenet_v1": MobileNetV1,
         "resnet8": ResNet8,
         "vit": Vit,
@@ -33,16 +37,32 @@ ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
 )
 
 
+# What the outputs are, and what to do where there are others, by kind of question.
+_NEEDED: Mapping[TaskKind, str] = MappingProxyType(
+    {
+        "classification": "one score for each of the {outputs} classes. Correct its last layer",
+        "anomaly": "the sample itself, flattened. Let it reproduce its input",
+        "regression": "one value. Correct its last layer",
+    }
+)
+
+
 def build_model(
-    architecture: str, input_shape: InputShape, classes: int, *settings: object, **named: object
+    architecture: str,
+    input_shape: InputShape,
+    outputs: int,
+    *settings: object,
+    task: TaskKind = "classification",
+    **named: object,
 ) -> nn.Module:
-    """Builds an untrained model and checks that it answers as a classifier of this data must.
+    """Builds an untrained model and checks that it answers as the question needs.
 
     Args:
         architecture: Name of the architecture.
         input_shape: Channels, height, width of one sample.
-        classes: Number of outputs.
+        outputs: Number of outputs.
         settings: The architecture's own settings, by place.
+        task: Kind of question, for messages.
         named: The architecture's own settings, by name.
 
     Raises:
@@ -51,13 +71,13 @@ def build_model(
     make = ARCHITECTURES.get(architecture)
     if make is None:
         raise StageError(f"architecture.name {architecture!r} is not known. Known: {', '.join(ARCHITECTURES)}.")
-    model = make(input_shape, classes, *settings, **named)
-    check_answer(model, input_shape, classes)
+    model = make(input_shape, outputs, *settings, **named)
+    check_answer(model, input_shape, outputs, task)
     return model
 
 
-def check_answer(model: nn.Module, input_shape: InputShape, classes: int) -> None:
-    """Whether a batch of two empty samples gives two rows of scores; leaves the model as it was.
+def check_answer(model: nn.Module, input_shape: InputShape, outputs: int, task: TaskKind = "classification") -> None:
+    """Whether a batch of two empty samples gives two rows of outputs; leaves the model as it was.
 
     Raises:
         StageError: It does not.
@@ -77,13 +97,13 @@ def check_answer(model: nn.Module, input_shape: InputShape, classes: int) -> Non
         model.train(training)
     if not isinstance(answer, torch.Tensor):
         found = f"a {type(answer).__name__}"
-    elif tuple(answer.shape) != (2, classes) or answer.dtype != torch.float32:
+    elif tuple(answer.shape) != (2, outputs) or answer.dtype != torch.float32:
         found = f"{str(answer.dtype).removeprefix('torch.')} {list(answer.shape)}"
     elif not bool(torch.isfinite(answer).all()):
-        found = "scores that are not finite"
+        found = "outputs that are not finite"
     else:
         return
     raise StageError(
-        f"architecture: {type(model).__name__} answers a batch float32 {shape} with {found}; float32 [2, {classes}] is "
-        f"needed, one score for each of the {classes} classes. Correct its last layer."
+        f"architecture: {type(model).__name__} answers a batch float32 {shape} with {found}; float32 [2, {outputs}] is "
+        f"needed, {_NEEDED[task].format(outputs=outputs)}."
     )

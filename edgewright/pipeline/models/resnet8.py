@@ -40,7 +40,7 @@ class BasicBlock(nn.Module):
 class ResNet8(nn.Module):
     """ResNet-8: a stem, three basic blocks, global average pooling, one linear layer."""
 
-    def __init__(self, input_shape: InputShape, classes: int, widths: Sequence[int]) -> None:
+    def __init__(self, input_shape: InputShape, outputs: int, widths: Sequence[int]) -> None:
         super().__init__()
         kernel = kernel_for(input_shape)
         self.stem = nn.Sequential(
@@ -52,10 +52,10 @@ class ResNet8(nn.Module):
         self.block2 = BasicBlock(widths[0], widths[1], stride=2, kernel=kernel)
         self.block3 = BasicBlock(widths[1], widths[2], stride=2, kernel=kernel)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.head = nn.Linear(widths[2], classes)
+        self.head = nn.Linear(widths[2], outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps float32 ``[N, C, H, W]`` to class scores float32 ``[N, classes]``."""
+        """Maps float32 ``[N, C, H, W]`` to float32 ``[N, outputs]``."""
         x = self.block3(self.block2(self.block1(self.stem(x))))
-        scores: torch.Tensor = self.head(torch.flatten(self.pool(x), 1))
-        return scores
+        outputs: torch.Tensor = self.head(torch.flatten(self.pool(x), 1))
+        return outputs

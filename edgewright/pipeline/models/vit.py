@@ -27,7 +27,7 @@ class Vit(nn.Module):
     """A vision transformer without a class token."""
 
     def __init__(
-        self, input_shape: InputShape, classes: int, patch: int, embedding: int, depth: int, heads: int, mlp_width: int
+        self, input_shape: InputShape, outputs: int, patch: int, embedding: int, depth: int, heads: int, mlp_width: int
     ) -> None:
         super().__init__()
         size, padding, self.tokens = patch_geometry(input_shape, patch)
@@ -36,14 +36,14 @@ class Vit(nn.Module):
         self.position = PositionEmbedding(self.tokens, embedding)
         self.blocks = nn.Sequential(*(EncoderBlock(embedding, heads, mlp_width, self.tokens) for _ in range(depth)))
         self.norm = nn.LayerNorm(embedding)
-        self.head = nn.Linear(embedding, classes)
+        self.head = nn.Linear(embedding, outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps float32 ``[N, C, H, W]`` to class scores float32 ``[N, classes]``."""
+        """Maps float32 ``[N, C, H, W]`` to float32 ``[N, outputs]``."""
         tokens = self.patches(x).reshape(-1, self.embedding, self.tokens).transpose(1, 2)
         tokens = self.norm(self.blocks(self.position(tokens)))
-        scores: torch.Tensor = self.head(tokens.mean(dim=1))
-        return scores
+        outputs: torch.Tensor = self.head(tokens.mean(dim=1))
+        return outputs
 
     def keeps_width(self) -> list[nn.Module]:
         """Layers whose outputs pruning must leave: all that write into the embedding, which every block reads and adds to."""

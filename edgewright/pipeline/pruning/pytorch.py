@@ -8,9 +8,9 @@ layer's rest down to nothing, and then silently does not prune that layer at all
 from __future__ import annotations
 
 import gzip
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -20,6 +20,7 @@ from torch import nn
 from edgewright.errors import StageError
 from edgewright.pipeline.models.attention import PositionEmbedding, SelfAttention
 from edgewright.pipeline.pruning.channels import CHANNEL_MULTIPLE, kept_channels, kept_heads
+from edgewright.pipeline.pruning.schedule import polynomial_sparsities, steps_due
 from edgewright.pipeline.training.pytorch import load_weights, weights_to_bytes
 
 # What loses channels, and what else may hold weights beside it.
@@ -42,12 +43,14 @@ class ModelCost:
 
     Attributes:
         parameters: Number of weights.
+        nonzero_parameters: Those of them that are not zero.
         macs: Multiply-accumulate operations for one sample.
         size_bytes: Bytes of its float32 weights.
         compressed_size_bytes: The same, gzip-compressed.
     """
 
     parameters: int
+    nonzero_parameters: int
     macs: int
     size_bytes: int
     compressed_size_bytes: int
@@ -60,7 +63,8 @@ def measure_cost(model: nn.Module, example: torch.Tensor) -> ModelCost:
     attentions = (module for module in model.modules() if isinstance(module, SelfAttention))
     macs += sum(2 * module.tokens**2 * module.heads * module.head_width for module in attentions)
     weights = weights_to_bytes(model)
-    return ModelCost(int(parameters), int(macs), len(weights), len(gzip.compress(weights, mtime=0)))
+    nonzero = sum(int(parameter.count_nonzero()) for parameter in model.parameters())
+    return ModelCost(int(parameters), nonzero, int(macs), len(weights), len(gzip.compress(weights, mtime=0)))
 
 
 def prune_channels(model: nn.Module, example: torch.Tensor, sparsity: float) -> nn.Module:
@@ -82,7 +86,7 @@ class ChannelPruner:
     """Prunes one model in one or several steps along a polynomial decay (Zhu and Gupta 2017).
 
     Convolutions and linear layers lose channels, attention loses whole heads. What writes into a width that the model
-    declares as kept (``keeps_width()``) stays, and so does the last layer: its outputs are the classes.
+    declares as kept (``keeps_width()``) stays, and so does the last layer: its outputs are the answer.
     """
 
     def __init__(
@@ -92,7 +96,7 @@ class ChannelPruner:
         self.steps = steps
         self._model = model
         self._example = example
-        self._schedule = _polynomial(power)(sparsity, steps)
+        self._schedule = polynomial_sparsities(sparsity, steps, power)
         refuse_unprunable(model)
         self._attentions = {name: part for name, part in model.named_modules() if isinstance(part, SelfAttention)}
         self._heads = {name: attention.heads for name, attention in self._attentions.items()}
@@ -117,7 +121,7 @@ class ChannelPruner:
                 layer: _exact_ratio(before[name], self._expected[name]) for name, layer in self._layers.items()
             },
             iterative_steps=steps,
-            iterative_pruning_ratio_scheduler=_polynomial(power),
+            iterative_pruning_ratio_scheduler=partial(polynomial_sparsities, power=power),
             round_to=CHANNEL_MULTIPLE,
             ignored_layers=whole,
             # As wide as the tokens that they are added to: axis 2.
@@ -211,7 +215,7 @@ def check_prunable(make: Callable[[], nn.Module], example: torch.Tensor, sparsit
         with torch.inference_mode():
             found = pruned(batch)
             again = load_weights(make(), weights_to_bytes(pruned))(batch)
-            classes = before(batch).shape
+            answers = before(batch).shape
     except StageError:
         raise
     except Exception as error:
@@ -220,7 +224,7 @@ def check_prunable(make: Callable[[], nn.Module], example: torch.Tensor, sparsit
             f"{type(before).__name__} breaks when channels are removed: {reason}. Take sizes from weights instead of numbers "
             "in forward, let keeps_width() name the layers that must keep theirs, or remove prune."
         ) from error
-    if found.shape != classes or not torch.equal(found, again):
+    if found.shape != answers or not torch.equal(found, again):
         raise StageError(
             f"{type(before).__name__} answers otherwise when its pruned weights are put into a fresh model. Remove prune."
         )
@@ -230,9 +234,8 @@ def pruning_hook(pruner: ChannelPruner, begin: float, end: float) -> Callable[[n
     """A step hook that takes the pruner's steps evenly between two fractions of the training."""
 
     def hook(_: nn.Module, done: float) -> bool:
-        due = math.floor(1 + (pruner.steps - 1) * min(1.0, (done - begin) / (end - begin))) if done >= begin else 0
         changed = False
-        while pruner.steps_taken < min(due, pruner.steps):
+        while pruner.steps_taken < steps_due(pruner.steps, done, begin, end):
             pruner.step()
             changed = True
         return changed
@@ -243,15 +246,6 @@ def pruning_hook(pruner: ChannelPruner, begin: float, end: float) -> Callable[[n
 def _exact_ratio(before: int, after: int) -> float:
     """The ratio of which the library's truncation makes exactly ``after``: half a channel more than asked for is kept."""
     return 0.0 if after == before else 1 - (after + 0.5) / before
-
-
-def _polynomial(power: float) -> Callable[[float, int], list[float]]:
-    """Sparsity after each step: target * (1 - (1 - t)^power), t from 0 to 1."""
-
-    def schedule(target: float, steps: int) -> list[float]:
-        return [target * (1 - (1 - step / steps) ** power) for step in range(steps + 1)]
-
-    return schedule
 
 
 def _whole_layers(model: nn.Module, example: torch.Tensor, attentions: Sequence[SelfAttention]) -> list[nn.Module]:

@@ -1,4 +1,4 @@
-"""INT8 quantization of ONNX models: static, QDQ, per-channel weights, integer types of the target.
+"""Static INT8 quantization of ONNX models: QDQ, per-channel weights, calibrated ranges, integer types of the target.
 
 The types decide everything: on x86 uint8 activations with int8 weights run 2-3 times faster than float, other pairs no
 faster; so they come from the target and never from a default.
@@ -8,31 +8,16 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 import onnx
 
 from edgewright.errors import StageError
 from edgewright.pipeline.calibration import Ranges
-
-IntegerType = Literal["uint8", "int8"]
-
-
-@dataclass(frozen=True)
-class QuantizedModel:
-    """An INT8 ONNX file.
-
-    Attributes:
-        content: The file's bytes.
-        quantized_operators: Compute operators (Conv, Gemm, MatMul) that run on integers.
-        float_operators: Compute operators that stayed in float.
-    """
-
-    content: bytes
-    quantized_operators: int
-    float_operators: int
+from edgewright.pipeline.quantization.model import COMPUTE_OPERATORS, QuantizedModel, cleaned, keep_format
+from edgewright.pipeline.targets import IntegerType
 
 
 def prepare_for_quantization(content: bytes) -> onnx.ModelProto:
@@ -54,20 +39,20 @@ def prepare_for_quantization(content: bytes) -> onnx.ModelProto:
         except Exception as error:
             raise StageError(f"the float model cannot be prepared for INT8: {error}") from error
         prepared = onnx.load(after)
-    _keep_to(prepared, onnx.load_model_from_string(content))
+    keep_format(prepared, onnx.load_model_from_string(content))
     return prepared
 
 
-def _keep_to(model: onnx.ModelProto, original: onnx.ModelProto) -> None:
-    """Takes back what the tools stamp on a file: they name every operator set that they know and their own format version.
-
-    A runtime that is as old as the opset asked for refuses a file for such stamps, although it could run every node.
-    """
-    model.ir_version = original.ir_version
-    used = {node.domain for node in model.graph.node}
-    needed = [entry for entry in model.opset_import if entry.domain in used]
-    del model.opset_import[:]
-    model.opset_import.extend(needed)
+@contextmanager
+def quiet_root_logger() -> Iterator[None]:
+    """The quantizers talk through the root logger; its level is given back."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
 
 
 def quantize_static(
@@ -81,7 +66,7 @@ def quantize_static(
 
     Args:
         prepared: From ``prepare_for_quantization``.
-        ranges: From ``calibrate``, of the same model.
+        ranges: From ``estimate_ranges``, of the same model.
         activation_type: Integer type of activations.
         weight_type: Integer type of weights.
         per_channel: One scale per output channel of the weights.
@@ -99,12 +84,9 @@ def quantize_static(
         for name, (low, high) in ranges.low_high.items()
     }
     types = {"uint8": ort.QuantType.QUInt8, "int8": ort.QuantType.QInt8}
-    root = logging.getLogger()
-    level = root.level
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, quiet_root_logger():
         cache, result = Path(scratch) / "ranges.json", Path(scratch) / "int8.onnx"
         save_tensors_data(TensorsData(ort.CalibrationMethod.MinMax, data), cache)
-        root.setLevel(logging.ERROR)
         try:
             ort.quantize_static(
                 prepared,
@@ -119,22 +101,16 @@ def quantize_static(
             )
         except Exception as error:
             raise StageError(f"INT8 quantization failed: {type(error).__name__}: {error}") from error
-        finally:
-            root.setLevel(level)
         model = onnx.load(result)
-    _keep_to(model, prepared)
-    del model.metadata_props[:]
-    for node in model.graph.node:
-        del node.metadata_props[:]
-    onnx.checker.check_model(model, full_check=True)
+    content = cleaned(model, prepared)
     quantized, floating = _count_compute(model)
     if quantized == 0:
         raise StageError("INT8 quantization left every Conv, Gemm and MatMul in float; such a file only runs slower.")
-    return QuantizedModel(model.SerializeToString(deterministic=True), quantized, floating)
+    return QuantizedModel(content, quantized, floating)
 
 
 def _count_compute(model: onnx.ModelProto) -> tuple[int, int]:
     dequantized = {name for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
-    compute = [node for node in model.graph.node if node.op_type in {"Conv", "Gemm", "MatMul"}]
+    compute = [node for node in model.graph.node if node.op_type in COMPUTE_OPERATORS]
     quantized = sum(node.input[0] in dequantized and node.input[1] in dequantized for node in compute)
     return quantized, len(compute) - quantized

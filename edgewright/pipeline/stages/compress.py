@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from edgewright.pipeline.artifact_store import Artifact, ArtifactStore, Outcome, Stage
 from edgewright.pipeline.isolation import run_isolated
 from edgewright.pipeline.progress import ProgressListener, ignore_progress
-from edgewright.pipeline.recipe import PruneSettings, Recipe
+from edgewright.pipeline.recipe import Recipe
 from edgewright.pipeline.stages.snapshot import SnapshotResult
 from edgewright.pipeline.stages.train import (
     TrainResult,
@@ -24,11 +24,13 @@ from edgewright.pipeline.stages.train import (
     training_plan,
     training_samples,
 )
+from edgewright.pipeline.variant_settings import PruneSettings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from edgewright.pipeline.training.pytorch import Samples, TrainingResult
+    from edgewright.pipeline.pruning.pytorch import ModelCost
+    from edgewright.pipeline.training.pytorch import Samples, StepHook, Teacher, TrainingResult
 
 STAGE = Stage(
     "compress",
@@ -44,9 +46,10 @@ _PARITY_SAMPLES = 256
 
 @dataclass(frozen=True)
 class Cost:
-    """What a float model costs: parameters, multiply-accumulates per sample, bytes of weights, gzip-compressed bytes."""
+    """What a float model costs: parameters, those that are not zero, multiply-accumulates per sample, bytes, gzip bytes."""
 
     parameters: int
+    nonzero_parameters: int
     macs: int
     size_bytes: int
     compressed_size_bytes: int
@@ -78,8 +81,8 @@ class CompressResult:
 
     @property
     def sparsity_pct(self) -> float:
-        """Share of parameters that pruning removed, in percent."""
-        return 100 * (1 - self.after.parameters / self.before.parameters)
+        """Share of parameters that pruning removed or set to zero, in percent."""
+        return 100 * (1 - self.after.nonzero_parameters / self.before.parameters)
 
 
 def run(
@@ -154,12 +157,13 @@ def compress(
     from edgewright.pipeline.training.pytorch import load_weights, weights_to_bytes
 
     store = ArtifactStore(root)
-    training, validation = training_samples(store, snapshot)
+    training, validation = training_samples(store, recipe.task, snapshot)
 
     model = load_weights(fresh_model(recipe, snapshot), store.read(base_weights))
     example = torch.zeros(1, *snapshot.input_shape)
     before = measure_cost(model, example)
-    trained = _prune_and_train(recipe, model, example, prune, training, validation, work, on_progress)
+    teacher = _teacher(recipe, snapshot, store.read(base_weights), prune)
+    trained = _prune_and_train(recipe, model, example, prune, teacher, training, validation, work, on_progress)
     weights = store.put_bytes(weights_to_bytes(trained.model if trained else model))
     # A fresh object per export: the exporter leaves traces in the model it is given.
     final = load_weights(fresh_model(recipe, snapshot), store.read(weights))
@@ -170,8 +174,8 @@ def compress(
     return CompressResult(
         model=store.put_bytes(exported.content),
         weights=weights,
-        before=Cost(before.parameters, before.macs, before.size_bytes, before.compressed_size_bytes),
-        after=Cost(after.parameters, after.macs, after.size_bytes, after.compressed_size_bytes),
+        before=_as_cost(before),
+        after=_as_cost(after),
         fine_tuning=as_result(trained, weights) if trained else None,
         opset=exported.opset,
         operators=exported.operators,
@@ -179,30 +183,41 @@ def compress(
     )
 
 
+def _as_cost(cost: ModelCost) -> Cost:
+    return Cost(cost.parameters, cost.nonzero_parameters, cost.macs, cost.size_bytes, cost.compressed_size_bytes)
+
+
+def _teacher(
+    recipe: Recipe, snapshot: SnapshotResult, base_weights: bytes, prune: PruneSettings | None
+) -> Teacher | None:
+    """The base model as it was trained, where the variant learns from its answers."""
+    from edgewright.pipeline.training.pytorch import Teacher, load_weights
+
+    if prune is None or prune.distill is None:
+        return None
+    model = load_weights(fresh_model(recipe, snapshot), base_weights)
+    return Teacher(model, prune.distill.temperature, prune.distill.weight)
+
+
 def _prune_and_train(
     recipe: Recipe,
     model: nn.Module,
     example: Tensor,
     prune: PruneSettings | None,
+    teacher: Teacher | None,
     training: Samples,
     validation: Samples,
     work: str,
     on_progress: ProgressListener,
 ) -> TrainingResult | None:
-    from edgewright.pipeline.pruning.pytorch import ChannelPruner, prune_channels, pruning_hook
     from edgewright.pipeline.training.pytorch import train
 
     epochs = _epochs(recipe, prune)
-    hook, keep_from_epoch = None, 1
-    if prune and prune.schedule == "polynomial":
-        hook = pruning_hook(ChannelPruner(model, example, prune.sparsity, prune.steps, prune.power), 0.0, _PRUNING_ENDS)
-        keep_from_epoch = math.ceil(epochs * _PRUNING_ENDS) + 1 if epochs > 1 else 1
-    elif prune:
-        prune_channels(model, example, prune.sparsity)
+    hook, keep_from_epoch = _begin_pruning(model, example, prune, epochs)
     if epochs == 0:
         return None
     # Another seed than the base's: the same order of samples again would be no new look at them.
-    plan = training_plan(recipe.training, epochs, recipe.training.fine_tune_learning_rate, recipe.seed + 1)
+    plan = training_plan(recipe, training, epochs, recipe.training.fine_tune_learning_rate, recipe.seed + 1)
     return train(
         model,
         training,
@@ -211,5 +226,27 @@ def _prune_and_train(
         work=work,
         on_step=hook,
         keep_from_epoch=keep_from_epoch,
+        teacher=teacher,
         on_progress=on_progress,
     )
+
+
+def _begin_pruning(
+    model: nn.Module, example: Tensor, prune: PruneSettings | None, epochs: int
+) -> tuple[StepHook | None, int]:
+    """What prunes during fine-tuning, and from which epoch on weights may be kept; one-shot channels go at once."""
+    from edgewright.pipeline.pruning.magnitude import MagnitudePruner, magnitude_hook
+    from edgewright.pipeline.pruning.pytorch import ChannelPruner, prune_channels, pruning_hook
+
+    if prune is None:
+        return None, 1
+    one_shot = prune.schedule == "one_shot"
+    keep_from_epoch = 1 if one_shot or epochs < 2 else math.ceil(epochs * _PRUNING_ENDS) + 1
+    if prune.method == "magnitude":
+        pruner = MagnitudePruner(model, prune.sparsity, 1 if one_shot else prune.steps, prune.power)
+        return magnitude_hook(pruner, 0.0, _PRUNING_ENDS), keep_from_epoch
+    if one_shot:
+        prune_channels(model, example, prune.sparsity)
+        return None, 1
+    pruner_of_channels = ChannelPruner(model, example, prune.sparsity, prune.steps, prune.power)
+    return pruning_hook(pruner_of_channels, 0.0, _PRUNING_ENDS), keep_from_epoch

@@ -11,9 +11,15 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from edgewright.engines.engine import EngineSettings
+from edgewright.pipeline.answering import (
+    answer,
+    choose_threshold,
+    labels_of,
+    postprocessing_for,
+    quality_for,
+    with_threshold,
+)
 from edgewright.pipeline.artifact_store import Artifact, ArtifactStore, Outcome, Stage
 from edgewright.pipeline.isolation import run_isolated
 from edgewright.pipeline.predictions import Predictions
@@ -23,11 +29,11 @@ from edgewright.pipeline.stages import snapshot as snapshot_stage
 from edgewright.pipeline.stages.machine import machine_type
 from edgewright.pipeline.stages.snapshot import SnapshotResult
 from edgewright.pipeline.targets import Target
+from edgewright.pipeline.task_settings import AnomalySettings, TaskSettings
 from edgewright.predictor import Predictor
 
 STAGE = Stage("evaluate", "edgewright.pipeline.stages.evaluate", ("numpy", "onnxruntime"))
 _DEADLINE_S = 1800.0
-_SAMPLES_PER_REPORT = 1000
 
 
 @dataclass(frozen=True)
@@ -37,9 +43,8 @@ class EvaluationResult:
     Attributes:
         validation: Predictions on the validation split (npz).
         test: Predictions on the test split (npz).
-        validation_accuracy_pct: Accuracy on the validation split, in percent: what variants are chosen by.
-        accuracy_pct: Accuracy on the test split, in percent: what the gate judges.
-        recall_pct: Recall on the test split by class name, in percent.
+        validation_pct: The task's figure on the validation split, in percent: what variants are chosen by.
+        threshold: Anomaly score above which a sample is called an anomaly, from the validation split; None elsewhere.
         size_bytes: Size of the model file.
         compressed_size_bytes: Its size after gzip.
         engine_version: Version of the engine.
@@ -48,9 +53,8 @@ class EvaluationResult:
 
     validation: Artifact
     test: Artifact
-    validation_accuracy_pct: float
-    accuracy_pct: float
-    recall_pct: dict[str, float]
+    validation_pct: float
+    threshold: float | None
     size_bytes: int
     compressed_size_bytes: int
     engine_version: str
@@ -67,6 +71,7 @@ def run(
     snapshot: SnapshotResult,
     model: Artifact,
     target: Target,
+    task: TaskSettings,
     work: str,
     on_progress: ProgressListener = ignore_progress,
 ) -> Outcome[EvaluationResult]:
@@ -74,12 +79,14 @@ def run(
 
     Raises:
         EngineError: The engine cannot run the model.
+        StageError: The validation split has too few normal samples for a threshold.
     """
     settings = engine_settings(target)
     inputs = {
         "snapshot": snapshot.sha256,
         "preprocessing": snapshot.preprocessing.to_json(),
         "model": model.sha256,
+        "task": task.model_dump(mode="json"),
         "engine": target.engine,
         "settings": settings.to_json(),
         "machine": machine_type(),
@@ -95,6 +102,7 @@ def run(
             model,
             target.engine,
             settings,
+            task,
             work,
             work=f"evaluation of {work}",
             deadline_s=_DEADLINE_S,
@@ -110,28 +118,39 @@ def evaluate(
     model: Artifact,
     engine_name: str,
     settings: EngineSettings,
+    task: TaskSettings,
     work: str,
     *,
     on_progress: ProgressListener,
 ) -> EvaluationResult:
     """Does the stage's work; runs in a process of its own."""
     from edgewright.engines.engine import open_engine
-    from edgewright.postprocessing import Classification
 
     store = ArtifactStore(root)
     data = snapshot_stage.load(store, snapshot)
     content = store.read(model)
     engine = open_engine(engine_name, content, settings)
     total = len(data.validation.labels) + len(data.test.labels)
-    with Predictor(snapshot.preprocessing, engine, Classification(snapshot.class_names)) as predictor:
-        validation = _predict(predictor, data.validation, work, 0, total, on_progress)
-        test = _predict(predictor, data.test, work, len(validation), total, on_progress)
+
+    def answer_split(split: Split, before: int) -> Predictions:
+        def report(done: int) -> None:
+            on_progress(Progress(work, before + done, total, "evaluating"))
+
+        labels = labels_of(split, task, snapshot.class_names)
+        return answer(predictor, split.images, split.sample_sha256, labels, report)
+
+    with Predictor(snapshot.preprocessing, engine, postprocessing_for(task, snapshot)) as predictor:
+        validation = answer_split(data.validation, 0)
+        test = answer_split(data.test, len(validation))
+        threshold = None
+        if isinstance(task, AnomalySettings):
+            threshold = choose_threshold(validation, task.false_alarm_pct)
+            validation, test = with_threshold(validation, threshold), with_threshold(test, threshold)
         return EvaluationResult(
-            validation=_keep(store, validation),
-            test=_keep(store, test),
-            validation_accuracy_pct=validation.accuracy_pct,
-            accuracy_pct=test.accuracy_pct,
-            recall_pct=_recall_pct(test, snapshot.class_names),
+            validation=keep_predictions(store, validation),
+            test=keep_predictions(store, test),
+            validation_pct=quality_for(task, snapshot).of(validation),
+            threshold=threshold,
             size_bytes=len(content),
             compressed_size_bytes=len(gzip.compress(content, mtime=0)),
             engine_version=engine.version,
@@ -144,23 +163,9 @@ def load_predictions(store: ArtifactStore, artifact: Artifact) -> Predictions:
     return Predictions.load(store.path(artifact))
 
 
-def _predict(
-    predictor: Predictor, split: Split, work: str, before: int, total: int, on_progress: ProgressListener
-) -> Predictions:
-    answers = []
-    for start in range(0, len(split.labels), _SAMPLES_PER_REPORT):
-        answers.append(predictor.predict(split.images[start : start + _SAMPLES_PER_REPORT]).label_index)
-        on_progress(Progress(work, before + start + len(answers[-1]), total, "evaluating"))
-    return Predictions(split.sample_sha256, split.labels, np.concatenate(answers))
-
-
-def _keep(store: ArtifactStore, predictions: Predictions) -> Artifact:
+def keep_predictions(store: ArtifactStore, predictions: Predictions) -> Artifact:
+    """Puts predictions into the store."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "predictions.npz"
         predictions.save(path)
         return store.put_file(path)
-
-
-def _recall_pct(predictions: Predictions, class_names: tuple[str, ...]) -> dict[str, float]:
-    right, labels = predictions.correct, predictions.labels
-    return {name: 100 * float(right[labels == index].mean()) for index, name in enumerate(class_names)}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgewright.engines.engine import EngineSettings
+from edgewright.pipeline.answering import labels_of, postprocessing_for
 from edgewright.pipeline.artifact_store import Artifact, ArtifactStore, Outcome, Stage
 from edgewright.pipeline.isolation import run_isolated
 from edgewright.pipeline.progress import ProgressListener, ignore_progress
@@ -15,6 +16,7 @@ from edgewright.pipeline.stages.evaluate import engine_settings
 from edgewright.pipeline.stages.machine import machine_type
 from edgewright.pipeline.stages.snapshot import SnapshotResult
 from edgewright.pipeline.targets import Target
+from edgewright.pipeline.task_settings import TaskSettings
 
 STAGE = Stage("pack", "edgewright.pipeline.stages.pack", ("numpy", "onnxruntime"))
 _DEADLINE_S = 600.0
@@ -57,10 +59,22 @@ def run(
     snapshot: SnapshotResult,
     model: Artifact,
     target: Target,
+    task: TaskSettings,
+    threshold: float | None,
     label: Label,
     on_progress: ProgressListener = ignore_progress,
 ) -> Outcome[PackResult]:
     """Packs a model.
+
+    Args:
+        store: Where artifacts lie.
+        snapshot: The data: golden samples come from its validation split.
+        model: The model file.
+        target: What it is packed for.
+        task: What it is asked.
+        threshold: The score above which it calls a sample an anomaly; None for other tasks.
+        label: What the bundle is called.
+        on_progress: Hears how far it is.
 
     Raises:
         DataError: The model answers too few samples firmly enough to be recognised by its answers.
@@ -72,6 +86,8 @@ def run(
         "preprocessing": snapshot.preprocessing.to_json(),
         "model": model.sha256,
         "label": [label.model, label.target, label.variant, label.build],
+        "task": task.model_dump(mode="json"),
+        "threshold": threshold,
         "platform": target.platform,
         "engine": target.engine,
         "settings": settings.to_json(),
@@ -88,6 +104,8 @@ def run(
             model,
             (target.platform, target.engine),
             settings,
+            task,
+            threshold,
             label,
             work=f"bundle of {label.variant}",
             deadline_s=_DEADLINE_S,
@@ -102,6 +120,8 @@ def pack(
     model: Artifact,
     platform_engine: tuple[str, str],
     settings: EngineSettings,
+    task: TaskSettings,
+    threshold: float | None,
     label: Label,
     *,
     on_progress: ProgressListener,
@@ -110,15 +130,15 @@ def pack(
     from edgewright.bundle import write_bundle
     from edgewright.engines.engine import open_engine
     from edgewright.golden import choose_golden
-    from edgewright.postprocessing import Classification
     from edgewright.predictor import Predictor, replay_golden
 
     store = ArtifactStore(root)
     content = store.read(model)
     validation = snapshot_stage.load(store, snapshot).validation
-    raw, labels = validation.images[:_GOLDEN_POOL], validation.labels[:_GOLDEN_POOL]
+    raw = validation.images[:_GOLDEN_POOL]
+    labels = labels_of(validation, task, snapshot.class_names)[:_GOLDEN_POOL]
     platform, engine_name = platform_engine
-    postprocessing = Classification(snapshot.class_names)
+    postprocessing = postprocessing_for(task, snapshot, threshold)
     engine = open_engine(engine_name, content, settings)
     with (
         Predictor(snapshot.preprocessing, engine, postprocessing) as predictor,
@@ -127,7 +147,7 @@ def pack(
         bundle = write_bundle(
             Path(scratch) / "bundle",
             model=content,
-            golden=choose_golden(raw, predictor.predict(raw).outputs, labels),
+            golden=choose_golden(raw, predictor.predict(raw), labels, postprocessing),
             model_name=label.model,
             target=label.target,
             variant=label.variant,

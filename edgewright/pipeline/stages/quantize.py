@@ -1,51 +1,52 @@
-"""Stage 4: INT8 by calibration, one file per pair of integer types that the targets ask for.
+"""Stage 4: fewer bits, one file per pair of integer types that the targets ask for.
 
-Every range estimator that the recipe names is tried; the one with the better accuracy on the validation split is kept.
-The test split is not touched here.
+Static INT8 tries every range estimator that the recipe names and keeps the one whose answers are better on the validation
+split. Dynamic INT8 and float16 need no calibration. The test split is not touched here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from edgewright.errors import StageError
 from edgewright.pipeline.artifact_store import Artifact, ArtifactStore, Outcome, Stage
+from edgewright.pipeline.calibration_audit import RESAMPLES, CalibrationAudit, Trial
 from edgewright.pipeline.isolation import run_isolated
 from edgewright.pipeline.progress import Progress, ProgressListener, ignore_progress
-from edgewright.pipeline.recipe import QuantizeSettings
+from edgewright.pipeline.quantization.model import QuantizedModel
+from edgewright.pipeline.snapshot import Split
 from edgewright.pipeline.stages import snapshot as snapshot_stage
 from edgewright.pipeline.stages.machine import machine_type
 from edgewright.pipeline.stages.snapshot import SnapshotResult
 from edgewright.pipeline.targets import IntegerType
+from edgewright.pipeline.task_settings import TaskSettings
+from edgewright.pipeline.variant_settings import QuantizeSettings
 
 STAGE = Stage("quantize", "edgewright.pipeline.stages.quantize", ("numpy", "onnx", "onnxruntime"))
 # Minutes of work at most; more is a hang.
 _DEADLINE_S = 1800.0
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One range estimator that was tried: accuracy on the validation split, in percent."""
-
-    method: str
-    validation_accuracy_pct: float
-    ranges: dict[str, tuple[float, float]]
+# For the spread over calibration sets, where figures differ by tenths of a point: more would take longer than calibrating.
+_SPREAD_SAMPLES = 1000
 
 
 @dataclass(frozen=True)
 class QuantizeResult:
-    """An INT8 model.
+    """A model with fewer bits.
 
     Attributes:
         model: The ONNX file.
-        method: The range estimator that was kept.
+        method: What was kept: a range estimator (static INT8), ``dynamic`` or ``float16``.
         trials: All that were tried.
-        activation_type: Integer type of activations.
-        weight_type: Integer type of weights.
-        calibration_sha256: Digests of the calibration samples.
-        calibration_per_class: Their number by class name.
-        quantized_operators: Compute operators that run on integers.
-        float_operators: Compute operators that stayed in float.
+        activation_type: Type of activations: ``uint8``, ``int8`` or ``float16``.
+        weight_type: Type of weights.
+        quantized_operators: Compute operators that run on fewer bits.
+        float_operators: Compute operators that stayed in float32.
+        audit: How the ranges came about; None where none are calibrated.
     """
 
     model: Artifact
@@ -53,10 +54,9 @@ class QuantizeResult:
     trials: tuple[Trial, ...]
     activation_type: str
     weight_type: str
-    calibration_sha256: tuple[str, ...]
-    calibration_per_class: dict[str, int]
     quantized_operators: int
     float_operators: int
+    audit: CalibrationAudit | None
 
 
 def run(
@@ -66,34 +66,41 @@ def run(
     settings: QuantizeSettings,
     calibration_samples: int,
     types: tuple[IntegerType, IntegerType],
+    task: TaskSettings,
     work: str,
     on_progress: ProgressListener = ignore_progress,
 ) -> Outcome[QuantizeResult]:
-    """Calibrates and quantizes a float model.
+    """Converts a float model to fewer bits, and calibrates it where that needs ranges.
 
     Args:
         store: Where artifacts lie.
         snapshot: The data.
-        float_model: The ONNX file to quantize.
+        float_model: The ONNX file to convert.
         settings: How.
         calibration_samples: Samples to take ranges from.
-        types: Integer types of activations and weights.
+        types: Integer types of activations and weights; float16 has none.
+        task: The kind of question: trials are judged by its figure.
         work: Name for progress and messages: the variant's.
         on_progress: Hears how far it is.
 
     Raises:
         CalibrationError: The calibration samples or a range are unusable.
-        StageError: Quantization failed.
+        StageError: The conversion failed, or changed nothing.
+        EngineError: The converted model gives no finite answers.
     """
-    inputs = {
+    inputs: dict[str, Any] = {
         "snapshot": snapshot.sha256,
         "preprocessing": snapshot.preprocessing.to_json(),
         "model": float_model.sha256,
         "settings": settings.model_dump(mode="json"),
-        "calibration_samples": calibration_samples,
-        "types": list(types),
+        "task": task.model_dump(mode="json"),
         "machine": machine_type(),  # the choice between estimators follows from INT8 answers, which differ between CPUs
     }
+    # What a method does not use shall not make it run again.
+    if settings.method == "static":
+        inputs["calibration_samples"] = calibration_samples
+    if settings.method != "float16":
+        inputs["types"] = list(types)
     return store.run_stage(
         STAGE,
         inputs,
@@ -106,6 +113,7 @@ def run(
             settings,
             calibration_samples,
             types,
+            task,
             work,
             work=work,
             deadline_s=_DEADLINE_S,
@@ -121,52 +129,152 @@ def quantize(
     settings: QuantizeSettings,
     calibration_samples: int,
     types: tuple[IntegerType, IntegerType],
+    task: TaskSettings,
     work: str,
     *,
     on_progress: ProgressListener,
 ) -> QuantizeResult:
     """Does the stage's work; runs in a process of its own."""
-    from edgewright.engines.engine import EngineSettings, open_engine
-    from edgewright.pipeline.calibration import calibrate, select_calibration_set
-    from edgewright.pipeline.quantization.onnx import QuantizedModel, prepare_for_quantization, quantize_static
-    from edgewright.postprocessing import Classification
-    from edgewright.predictor import Predictor
-
     store = ArtifactStore(root)
     data = snapshot_stage.load(store, snapshot)
-    preprocessing = snapshot.preprocessing
-    calibration = select_calibration_set(
-        preprocessing.apply(data.calibration.images),
-        data.calibration.labels,
-        data.calibration.sample_sha256,
-        snapshot.class_names,
-        calibration_samples,
+    judge = ValidationJudge(snapshot, task, data.validation)
+    content = store.read(float_model)
+    if settings.method == "static":
+        return _static(
+            store,
+            snapshot,
+            content,
+            settings,
+            calibration_samples,
+            types,
+            task,
+            data.calibration,
+            judge,
+            work,
+            on_progress,
+        )
+    on_progress(Progress(work, 0, 1, f"converting to {_WORDS[settings.method]}"))
+    converted, stored_types = _converted(content, settings, types)
+    trial = Trial(settings.method, judge(converted.content), {})
+    on_progress(Progress(work, 1, 1, "converted"))
+    return _result(store, converted, (trial,), settings.method, stored_types, None)
+
+
+_WORDS = {"dynamic": "dynamic INT8", "float16": "float16"}
+
+
+def _converted(
+    content: bytes, settings: QuantizeSettings, types: tuple[IntegerType, IntegerType]
+) -> tuple[QuantizedModel, tuple[str, str]]:
+    from edgewright.pipeline.quantization.dynamic import DYNAMIC_ACTIVATION_TYPE, quantize_dynamic
+    from edgewright.pipeline.quantization.float16 import convert_to_float16
+    from edgewright.pipeline.quantization.onnx import prepare_for_quantization
+
+    if settings.method == "float16":
+        return convert_to_float16(content), ("float16", "float16")
+    if types[0] != DYNAMIC_ACTIVATION_TYPE:
+        raise StageError(
+            f"dynamic INT8 has {DYNAMIC_ACTIVATION_TYPE} activations, the target asks for {types[0]}. Set the target's "
+            f"activation_type to {DYNAMIC_ACTIVATION_TYPE}, or quantize with method: static."
+        )
+    prepared = prepare_for_quantization(content)
+    return quantize_dynamic(prepared, types[1], settings.per_channel), types
+
+
+def _static(
+    store: ArtifactStore,
+    snapshot: SnapshotResult,
+    content: bytes,
+    settings: QuantizeSettings,
+    calibration_samples: int,
+    types: tuple[IntegerType, IntegerType],
+    task: TaskSettings,
+    split: Split,
+    judge: ValidationJudge,
+    work: str,
+    on_progress: ProgressListener,
+) -> QuantizeResult:
+    from edgewright.pipeline.calibration_trials import CalibrationData, StaticQuantizer, try_estimators
+    from edgewright.pipeline.quantization.onnx import prepare_for_quantization
+
+    steps, done = len(settings.calibration) + RESAMPLES, 0
+
+    def say(note: str) -> None:
+        nonlocal done
+        on_progress(Progress(work, done, steps, note))
+        done += 1
+
+    quantized, trials, audit = try_estimators(
+        StaticQuantizer(prepare_for_quantization(content), settings, types),
+        CalibrationData(split, snapshot.preprocessing.apply, snapshot.class_names, task, calibration_samples),
+        judge,
+        judge.of_at_most(_SPREAD_SAMPLES),
+        say,
     )
-    prepared = prepare_for_quantization(store.read(float_model))
-    best: tuple[Trial, QuantizedModel] | None = None
-    trials = []
-    for index, method in enumerate(settings.calibration):
-        on_progress(Progress(work, index, len(settings.calibration), f"calibrating by {method}"))
-        ranges = calibrate(prepared, calibration, method, settings.percentile)
-        quantized = quantize_static(prepared, ranges, types[0], types[1], settings.per_channel)
-        engine = open_engine("onnxruntime", quantized.content, EngineSettings())
-        with Predictor(preprocessing, engine, Classification(snapshot.class_names)) as predictor:
-            decided = predictor.predict(data.validation.images).label_index
-        accuracy_pct = 100 * float((decided == data.validation.labels).mean())
-        trial = Trial(method, accuracy_pct, ranges.low_high)
-        trials.append(trial)
-        if best is None or accuracy_pct > best[0].validation_accuracy_pct:
-            best = trial, quantized
-    on_progress(Progress(work, len(settings.calibration), len(settings.calibration), "calibrated"))
-    assert best is not None, "a recipe names at least one range estimator"
+    on_progress(Progress(work, steps, steps, "calibrated"))
+    return _result(store, quantized, trials, audit.method, types, audit)
+
+
+def _result(
+    store: ArtifactStore,
+    quantized: QuantizedModel,
+    trials: tuple[Trial, ...],
+    method: str,
+    types: tuple[str, str],
+    audit: CalibrationAudit | None,
+) -> QuantizeResult:
     return QuantizeResult(
-        model=store.put_bytes(best[1].content),
-        method=best[0].method,
-        trials=tuple(trials),
+        model=store.put_bytes(quantized.content),
+        method=method,
+        trials=trials,
         activation_type=types[0],
         weight_type=types[1],
-        calibration_sha256=calibration.sample_sha256,
-        calibration_per_class=calibration.samples_per_class,
-        quantized_operators=best[1].quantized_operators,
-        float_operators=best[1].float_operators,
+        quantized_operators=quantized.quantized_operators,
+        float_operators=quantized.float_operators,
+        audit=audit,
     )
+
+
+class ValidationJudge:
+    """Tells a model's quality on validation samples, in percent, with the device's own pre- and postprocessing.
+
+    Attributes:
+        samples: Number of samples that it asks.
+    """
+
+    def __init__(
+        self,
+        snapshot: SnapshotResult,
+        task: TaskSettings,
+        validation: Split,
+        chosen: npt.NDArray[np.intp] | None = None,
+    ) -> None:
+        from edgewright.pipeline.answering import labels_of
+
+        self._snapshot, self._task, self._validation = snapshot, task, validation
+        self._labels = labels_of(validation, task, snapshot.class_names)
+        self._chosen = np.arange(len(validation.labels)) if chosen is None else chosen
+        self.samples = len(self._chosen)
+
+    def __call__(self, content: bytes) -> float:
+        """Quality of an ONNX file."""
+        from edgewright.engines.engine import EngineSettings, open_engine
+        from edgewright.pipeline.answering import answer, postprocessing_for, quality_for
+        from edgewright.predictor import Predictor
+
+        engine = open_engine("onnxruntime", content, EngineSettings())
+        postprocessing = postprocessing_for(self._task, self._snapshot)
+        digests = tuple(self._validation.sample_sha256[index] for index in self._chosen)
+        with Predictor(self._snapshot.preprocessing, engine, postprocessing) as predictor:
+            predictions = answer(predictor, self._validation.images[self._chosen], digests, self._labels[self._chosen])
+        return quality_for(self._task, self._snapshot).of(predictions)
+
+    def of_at_most(self, samples: int) -> ValidationJudge:
+        """The same on the first so many samples; on all where a class would be missing among those.
+
+        A split is ordered by digest, so its first samples are as good as drawn at random.
+        """
+        classes = self._labels.dtype == np.int64
+        if classes and len(np.unique(self._labels[:samples])) < len(np.unique(self._labels)):
+            return self
+        return ValidationJudge(self._snapshot, self._task, self._validation, self._chosen[:samples])

@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edgewright.errors import StageError
+from edgewright.pipeline.answering import labels_of, normal_only, postprocessing_for
 from edgewright.pipeline.artifact_store import Artifact, ArtifactStore, Outcome, Stage
 from edgewright.pipeline.isolation import run_isolated
 from edgewright.pipeline.progress import ProgressListener, ignore_progress
-from edgewright.pipeline.recipe import Recipe, TrainingSettings
+from edgewright.pipeline.recipe import Recipe
 from edgewright.pipeline.snapshot import Split
 from edgewright.pipeline.stages import snapshot as snapshot_stage
 from edgewright.pipeline.stages.machine import machine_type
 from edgewright.pipeline.stages.snapshot import SnapshotResult
-from edgewright.preprocessing import Preprocessing
+from edgewright.pipeline.task_settings import ClassificationSettings, TaskSettings
+from edgewright.pipeline.variant_settings import Variant
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from edgewright.pipeline.training.pytorch import EpochFigures, Samples, TrainingPlan, TrainingResult
+    from edgewright.pipeline.training.pytorch import EpochFigures, Objective, Samples, TrainingPlan, TrainingResult
+
+_OBJECTIVES: Mapping[str, Objective] = {
+    "classification": "classification",
+    "anomaly": "reconstruction",
+    "regression": "regression",
+}
 
 STAGE = Stage("train", "edgewright.pipeline.stages.train", ("numpy", "torch"))
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """Figures of one epoch: losses in nats, accuracy in percent."""
+    """Figures of one epoch: losses (nats, or mean squares), accuracy in percent where there are classes."""
 
     epoch: int
     train_loss: float
     validation_loss: float
-    validation_accuracy_pct: float
+    validation_accuracy_pct: float | None
     seconds: float
 
 
@@ -56,9 +67,20 @@ class TrainResult:
 
 
 def run(
-    store: ArtifactStore, recipe: Recipe, snapshot: SnapshotResult, on_progress: ProgressListener = ignore_progress
+    store: ArtifactStore,
+    recipe: Recipe,
+    snapshot: SnapshotResult,
+    work: str = "train",
+    on_progress: ProgressListener = ignore_progress,
 ) -> Outcome[TrainResult]:
     """Trains the base model.
+
+    Args:
+        store: Where artifacts lie.
+        recipe: What is built.
+        snapshot: The data.
+        work: Name for progress and messages.
+        on_progress: Hears how far it is.
 
     Raises:
         StageError: Training diverged, ran too long, or its process died.
@@ -73,7 +95,7 @@ def run(
             store.root,
             recipe,
             snapshot,
-            work="train",
+            work=work,
             deadline_s=recipe.training.deadline_s,
             threads=recipe.training.threads,
             on_progress=on_progress,
@@ -85,6 +107,7 @@ def training_inputs(recipe: Recipe, snapshot: SnapshotResult) -> dict[str, objec
     """What any training depends on."""
     return {
         "seed": recipe.seed,
+        "task": recipe.task.model_dump(mode="json"),
         "architecture": recipe.architecture.identity(),
         "training": recipe.training.model_dump(mode="json", exclude={"deadline_s", "epochs"}),
         "snapshot": snapshot.sha256,
@@ -101,38 +124,58 @@ def train_base(root: Path, recipe: Recipe, snapshot: SnapshotResult, *, on_progr
 
     store = ArtifactStore(root)
     _check_network(recipe, snapshot)
-    training, validation = training_samples(store, snapshot)
+    training, validation = training_samples(store, recipe.task, snapshot)
     torch.manual_seed(recipe.seed)
     model = fresh_model(recipe, snapshot)
-    plan = training_plan(recipe.training, recipe.training.epochs, recipe.training.learning_rate, recipe.seed)
+    plan = training_plan(recipe, training, recipe.training.epochs, recipe.training.learning_rate, recipe.seed)
     trained = train(model, training, validation, plan, work="train", on_progress=on_progress)
     return as_result(trained, store.put_bytes(weights_to_bytes(trained.model)))
+
+
+def outputs_of(recipe: Recipe, snapshot: SnapshotResult) -> int:
+    """How many numbers a network must answer a sample of these data with."""
+    return postprocessing_for(recipe.task, snapshot).outputs(snapshot.input_shape)
 
 
 def fresh_model(recipe: Recipe, snapshot: SnapshotResult) -> nn.Module:
     """The recipe's network, untrained, for these data.
 
     Raises:
-        StageError: It cannot be built, or does not answer as a classifier of these data must.
+        StageError: It cannot be built, or does not answer as these data and this task need.
     """
     from edgewright.pipeline.models.pytorch import build_model
 
-    settings = recipe.architecture.network_settings()
-    return build_model(recipe.architecture.name, snapshot.input_shape, len(snapshot.class_names), **settings)
+    return build_model(
+        recipe.architecture.name,
+        snapshot.input_shape,
+        outputs_of(recipe, snapshot),
+        task=recipe.task.kind,
+        **recipe.architecture.network_settings(),
+    )
 
 
 def _check_network(recipe: Recipe, snapshot: SnapshotResult) -> None:
     """Finds out before the training, not after, that a network does not fit these data or cannot be pruned."""
     from edgewright.pipeline.models.checks import check_network
 
-    sparsities = {
-        f"variants[{index}].prune": variant.prune.sparsity
-        for index, variant in enumerate(recipe.variants)
-        if variant.prune
-    }
-    problems = check_network(recipe.architecture, snapshot.input_shape, len(snapshot.class_names), sparsities)
+    problems = check_network(
+        recipe.architecture,
+        snapshot.input_shape,
+        outputs_of(recipe, snapshot),
+        sparsities_of(recipe.variants),
+        recipe.task.kind,
+    )
     if problems:
         raise StageError("; ".join(f"{problem.key}: {problem.message}" for problem in problems))
+
+
+def sparsities_of(variants: Sequence[Variant]) -> dict[str, float]:
+    """What share of channels the variants remove, by key in the recipe."""
+    return {
+        f"variants[{index}].prune": variant.prune.sparsity
+        for index, variant in enumerate(variants)
+        if variant.prune and variant.prune.method == "channels"
+    }
 
 
 def as_result(trained: TrainingResult, weights: Artifact) -> TrainResult:
@@ -141,16 +184,17 @@ def as_result(trained: TrainingResult, weights: Artifact) -> TrainResult:
     return TrainResult(weights, history, trained.best_epoch, trained.stopped_early, trained.device)
 
 
-def training_samples(store: ArtifactStore, snapshot: SnapshotResult) -> tuple[Samples, Samples]:
-    """Training and validation split, preprocessed as on the device."""
+def training_samples(store: ArtifactStore, task: TaskSettings, snapshot: SnapshotResult) -> tuple[Samples, Samples]:
+    """Training and validation split, preprocessed as on the device; for anomalies the normal samples alone."""
     data = snapshot_stage.load(store, snapshot)
-    return _samples(data.train, snapshot.preprocessing), _samples(data.validation, snapshot.preprocessing)
+    return _samples(data.train, task, snapshot), _samples(data.validation, task, snapshot)
 
 
-def training_plan(settings: TrainingSettings, epochs: int, learning_rate: float, seed: int) -> TrainingPlan:
+def training_plan(recipe: Recipe, training: Samples, epochs: int, learning_rate: float, seed: int) -> TrainingPlan:
     """The plan of one training of this recipe."""
     from edgewright.pipeline.training.pytorch import TrainingPlan
 
+    settings = recipe.training
     return TrainingPlan(
         epochs=epochs,
         batch_size=settings.batch_size,
@@ -160,13 +204,27 @@ def training_plan(settings: TrainingSettings, epochs: int, learning_rate: float,
         patience_epochs=settings.patience_epochs,
         seed=seed,
         threads=settings.threads,
+        objective=_OBJECTIVES[recipe.task.kind],
+        class_weights=_class_weights(recipe.task, training),
     )
 
 
-def _samples(split: Split, preprocessing: Preprocessing) -> Samples:
+def _class_weights(task: TaskSettings, training: Samples) -> tuple[float, ...] | None:
+    """Weights under which every class counts alike, where that is how answers are judged."""
+    if not (isinstance(task, ClassificationSettings) and task.metric == "balanced_accuracy"):
+        return None
+    counts = np.bincount(training.labels)
+    return tuple((len(training.labels) / (len(counts) * counts)).tolist())
+
+
+def _samples(split: Split, task: TaskSettings, snapshot: SnapshotResult) -> Samples:
     from edgewright.pipeline.training.pytorch import Samples
 
-    return Samples(preprocessing.apply(split.images), split.labels.copy())
+    usable = np.flatnonzero(normal_only(split, task, snapshot.class_names))
+    labels = labels_of(split, task, snapshot.class_names)[usable]
+    if snapshot.values is not None:
+        labels = ((labels - snapshot.values.mean) / snapshot.values.std).astype(np.float32)
+    return Samples(snapshot.preprocessing.apply(split.images[usable]), labels)
 
 
 def _epoch(figures: EpochFigures) -> Epoch:

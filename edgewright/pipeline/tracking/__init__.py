@@ -34,7 +34,7 @@ from edgewright.pipeline.tracking.promotion import (
 )
 from edgewright.pipeline.tracking.registry import register, repair, set_verdict
 from edgewright.pipeline.tracking.report import ComparisonRow, comparison
-from edgewright.pipeline.tracking.runs import RunRecord, log_run, update_run
+from edgewright.pipeline.tracking.runs import RunRecord, log_run, run_tags, update_run
 from edgewright.pipeline.tracking.server import (
     TrackingServer,
     metadata,
@@ -68,6 +68,7 @@ __all__ = [
     "registered_names",
     "repair",
     "rollback",
+    "run_tags",
     "set_candidate",
     "set_verdict",
     "stop_unused_server",

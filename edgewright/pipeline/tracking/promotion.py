@@ -274,7 +274,10 @@ def _objection(version: ModelVersion, waiver: str | None) -> str | None:
     if version.verdict != "pass" and waiver is None and not version.waiver:
         remedy = "build a better one"
         if version.verdict == "not_measurable":
-            remedy = "measure on the device (`edgewright-agent bench`), add it (`edgewright record-bench`)"
+            remedy = (
+                "its page says which checks are open: more data or groups decide those of quality, a device's report "
+                "(`edgewright-agent bench`, `edgewright record-bench`) those of latency and memory"
+            )
         return f"has the verdict {version.verdict!r}, only 'pass' is promoted: {remedy}, or give a waiver with a reason"
     return None
 

@@ -13,6 +13,8 @@ from edgewright.pipeline.tracking.model_version import ModelVersion, registered_
 from edgewright.pipeline.tracking.runs import COMPLETE, TRUE
 
 PAGE = 200
+# Only the figure by which answers are judged has a drop.
+DROP = "_drop_points"
 BUILDS_NAMED = 5
 
 
@@ -25,6 +27,7 @@ class ComparisonRow:
         variant: Name of the variant.
         target: Name of the target.
         verdict: The gate's answer for a variant that was released; empty for one that was not chosen.
+        waiver: What a person let pass, who and why; empty where nobody did.
         metrics: What was measured, unit in the name; what was not measured is absent.
         version: Number of the model version that releases it; None when it was not chosen.
         aliases: Aliases of that version.
@@ -36,6 +39,7 @@ class ComparisonRow:
     variant: str
     target: str
     verdict: str
+    waiver: str
     metrics: Mapping[str, float]
     version: int | None
     aliases: tuple[str, ...]
@@ -46,6 +50,11 @@ class ComparisonRow:
     def is_champion(self) -> bool:
         """Whether devices of that target run it."""
         return "champion" in self.aliases
+
+    @property
+    def quality_key(self) -> str:
+        """What the metrics of the judged figure begin with, e.g. ``accuracy``."""
+        return next((key.removesuffix(DROP) for key in self.metrics if key.endswith(DROP)), "accuracy")
 
 
 @registry_errors("comparing builds")
@@ -95,6 +104,7 @@ def _rows(client: Any, experiment_id: str, build: str, released: Mapping[str, Mo
                 variant=tags["edgewright.variant"],
                 target=tags["edgewright.target"],
                 verdict=version.verdict if version else tags.get("edgewright.verdict", ""),
+                waiver=version.waiver if version else tags.get("edgewright.waiver", ""),
                 metrics=MappingProxyType(dict(run.data.metrics)),
                 version=version.version if version else None,
                 aliases=version.aliases if version else (),

@@ -133,6 +133,16 @@ def update_run(
     )
 
 
+@registry_errors("reading a run")
+def run_tags(tracking: Tracking, run_id: str) -> dict[str, str]:
+    """All tags of a run.
+
+    Raises:
+        RegistryError: There is no such run, or the registry cannot be reached.
+    """
+    return dict(open_client(tracking).get_run(run_id).data.tags)
+
+
 def upload(tracking: Tracking, artifact_uri: str, artifacts: Mapping[str, Path]) -> None:
     """Store files and folders below a run's ``artifact_uri``, each under the path that it is keyed by."""
     if artifacts:

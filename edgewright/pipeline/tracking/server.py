@@ -104,9 +104,10 @@ class TrackingServer:
         self._started_here = self._started_here or started
 
     def _explain_end(self, restarts: int) -> None:
-        """Raise unless starting again can help: the port was taken meanwhile, or somebody else's server went away."""
+        """Raise unless starting again can help: the port was taken meanwhile, or the server was ended by somebody."""
         tail = log_tail(self._home)
-        if restarts >= RESTARTS or (self._started_here and "address already in use" not in tail):
+        # One that was killed while the build did other things starts well the second time; one that is broken does not.
+        if restarts >= (RESTARTS if "address already in use" in tail else 1):
             raise RegistryError(
                 f"the tracking server ended while it started; {store_folder(self._home) / 'server.log'} ends with:\n"
                 f"{tail}\nRepair what it names, or move {store_folder(self._home)} away to begin with an empty registry"

@@ -1,4 +1,4 @@
-"""Trains a PyTorch classifier: AdamW under a one-cycle schedule, random shifts, early stop on the validation loss.
+"""Trains a PyTorch model: AdamW under a one-cycle schedule, random shifts, early stop on the validation loss.
 
 The same function trains the reference and fine-tunes pruned models, so that both get the same treatment. Seeded training
 on a CPU gives the same weights bit by bit for the same machine type and thread count (measured), not across thread counts.
@@ -22,6 +22,23 @@ from torch import nn
 from edgewright.errors import StageError
 from edgewright.pipeline.models.attention import PositionEmbedding
 from edgewright.pipeline.progress import Progress, ProgressListener, ignore_progress
+from edgewright.pipeline.training.augmentation import shifted
+from edgewright.pipeline.training.objective import Loss, Objective, Teacher
+
+__all__ = [
+    "EpochFigures",
+    "Objective",
+    "Samples",
+    "StepHook",
+    "Teacher",
+    "TrainingPlan",
+    "TrainingResult",
+    "load_weights",
+    "predict",
+    "train",
+    "weights_sha256",
+    "weights_to_bytes",
+]
 
 # A step hook sees the model after each step: (model, fraction of training done in 0..1) -> whether it changed the model.
 StepHook = Callable[[nn.Module, float], bool]
@@ -36,10 +53,12 @@ class TrainingPlan:
         batch_size: Samples per step.
         learning_rate: Peak of the one-cycle schedule.
         weight_decay: Decoupled weight decay of AdamW.
-        shift_px: Largest random shift of a training image, in pixels, filled with the image's own lowest value.
+        shift_px: Largest random shift of a training sample, in pixels of an image or samples of a window; rows stay.
         patience_epochs: Epochs without a better validation loss before stopping.
         seed: Seed of order and augmentation.
         threads: CPU threads.
+        objective: What is made small (see ``Loss``).
+        class_weights: How much a sample of each class counts; None where all count alike.
     """
 
     epochs: int
@@ -50,24 +69,31 @@ class TrainingPlan:
     patience_epochs: int
     seed: int
     threads: int
+    objective: Objective = "classification"
+    class_weights: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Preprocessed samples: ``inputs`` float32 ``[N, C, H, W]`` and ``labels`` int64 ``[N]``."""
+    """Preprocessed samples.
+
+    Attributes:
+        inputs: float32 ``[N, C, H, W]``.
+        labels: int64 ``[N]`` classes; for regression float32 ``[N]`` standardised values; for reconstruction anything.
+    """
 
     inputs: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64] | npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class EpochFigures:
-    """What one epoch did; losses in nats, accuracy in percent."""
+    """What one epoch did: losses in the objective's unit (nats for classes), accuracy in percent, None without classes."""
 
     epoch: int
     train_loss: float
     validation_loss: float
-    validation_accuracy_pct: float
+    validation_accuracy_pct: float | None
     seconds: float
 
 
@@ -90,33 +116,37 @@ def train(
     *,
     work: str = "train",
     on_step: StepHook | None = None,
+    teacher: Teacher | None = None,
     keep_from_epoch: int = 1,
     on_progress: ProgressListener = ignore_progress,
 ) -> TrainingResult:
     """Trains ``model`` in place and returns it with the weights of its best epoch.
 
     Args:
-        model: Maps float32 ``[N, C, H, W]`` to scores ``[N, K]``.
+        model: Maps float32 ``[N, C, H, W]`` to ``[N, K]``.
         training: Samples to learn from.
         validation: Samples to stop by.
         plan: How to train.
         work: Name of this training in progress reports.
         on_step: Called after each step; when it changes the model's shape the optimizer starts anew on it.
+        teacher: Whose answers are learned as well as the labels; validation knows nothing of it.
         keep_from_epoch: First epoch (1-based) whose weights may be kept; pruning schedules must have ended by then.
         on_progress: Hears of every epoch and, inside one, of every few steps.
 
     Raises:
-        StageError: The loss is not finite.
+        StageError: The loss is not finite, or the model is its own teacher.
     """
+    if teacher is not None and teacher.model is model:
+        raise StageError("a model cannot be its own teacher: it would be taught what it says. Load the teacher anew.")
     torch.set_num_threads(plan.threads)
     torch.manual_seed(plan.seed)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA refuses to be deterministic
-    # CUDA's matrix products are only repeatable with a fixed workspace, and PyTorch refuses them without.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     order = torch.Generator().manual_seed(plan.seed)
-    model = model.to(device)
+    model, loss_of = model.to(device), _loss(plan, device)
+    if teacher is not None:
+        teacher.model.to(device).eval()
     inputs, labels = torch.from_numpy(training.inputs).to(device), torch.from_numpy(training.labels).to(device)
     steps = -(-len(labels) // plan.batch_size)
     optimizer, schedule = _optimizer(model, plan, steps * plan.epochs)
@@ -130,8 +160,11 @@ def train(
             chosen = permutation[step * plan.batch_size : (step + 1) * plan.batch_size].to(device)
             if len(chosen) < 2:  # batch norm needs two samples
                 continue
-            batch = _shifted(inputs[chosen], plan.shift_px, order)
-            loss = nn.functional.cross_entropy(model(batch), labels[chosen])
+            batch, expected = shifted(inputs[chosen], plan.shift_px, order), labels[chosen]
+            outputs = model(batch)
+            loss = (
+                loss_of.taught(outputs, batch, expected, teacher) if teacher else loss_of.of(outputs, batch, expected)
+            )
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -143,7 +176,7 @@ def train(
             if step % 10 == 0:
                 note = f"epoch {epoch}/{plan.epochs}" + (_note(history[-1]) if history else "")
                 on_progress(Progress(work, done, steps * plan.epochs, note))
-        figures = _judge_epoch(model, validation, epoch, loss_sum / len(labels), started, device)
+        figures = _judge_epoch(model, validation, plan, epoch, loss_sum / len(labels), started)
         history.append(figures)
         on_progress(Progress(work, epoch * steps, steps * plan.epochs, f"epoch {epoch}/{plan.epochs}{_note(figures)}"))
         if epoch >= keep_from_epoch and (best is None or figures.validation_loss < best[0]):
@@ -168,47 +201,45 @@ def _optimizer(
     return optimizer, schedule
 
 
-def _shifted(batch: torch.Tensor, shift_px: int, order: torch.Generator) -> torch.Tensor:
-    """Each image moved by its own random offset of up to ``shift_px`` in both directions."""
-    if shift_px == 0:
-        return batch
-    count, _, height, width = batch.shape
-    padded = nn.functional.pad(batch, (shift_px,) * 4, value=float(batch.min()))
-    offsets = torch.randint(0, 2 * shift_px + 1, (2, count), generator=order).to(batch.device)
-    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # [N, C, dy, dx, H, W], a view
-    moved: torch.Tensor = windows[torch.arange(count, device=batch.device), :, offsets[0], offsets[1]]
-    return moved
+def _loss(plan: TrainingPlan, device: torch.device) -> Loss:
+    weights = None if plan.class_weights is None else torch.tensor(plan.class_weights, device=device)
+    return Loss(plan.objective, weights)
 
 
 def _judge_epoch(
-    model: nn.Module, validation: Samples, epoch: int, train_loss: float, started: float, device: torch.device
+    model: nn.Module, validation: Samples, plan: TrainingPlan, epoch: int, train_loss: float, started: float
 ) -> EpochFigures:
-    scores = torch.from_numpy(predict(model, validation.inputs, device))
+    outputs = torch.from_numpy(predict(model, validation.inputs))
     labels = torch.from_numpy(validation.labels)
-    validation_loss = float(nn.functional.cross_entropy(scores, labels))
+    loss = _loss(plan, torch.device("cpu"))
+    validation_loss = float(loss.of(outputs, torch.from_numpy(validation.inputs), labels))
     if not np.isfinite(train_loss) or not np.isfinite(validation_loss):
         raise StageError(
             f"training diverged: the loss of epoch {epoch} is not finite. Lower training.learning_rate, or look at the data."
         )
-    accuracy_pct = 100 * float((scores.argmax(1) == labels).double().mean())
+    accuracy_pct = None
+    if plan.objective == "classification":
+        accuracy_pct = 100 * float((outputs.argmax(1) == labels).double().mean())
     return EpochFigures(epoch, train_loss, validation_loss, accuracy_pct, time.monotonic() - started)
 
 
-def predict(
-    model: nn.Module, inputs: npt.NDArray[np.float32], device: torch.device | None = None
-) -> npt.NDArray[np.float32]:
-    """Scores float32 ``[N, K]`` of inputs float32 ``[N, C, H, W]``, in evaluation mode."""
+def predict(model: nn.Module, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Outputs float32 ``[N, K]`` of inputs float32 ``[N, C, H, W]``, in evaluation mode, where the model lies."""
     model.eval()
+    weight = next(model.parameters(), None)
+    device = "cpu" if weight is None else weight.device
     with torch.inference_mode():
         parts = [
-            model(torch.from_numpy(inputs[start : start + 512]).to(device or "cpu")).cpu()
+            model(torch.from_numpy(inputs[start : start + 512]).to(device)).cpu()
             for start in range(0, len(inputs), 512)
         ]
-    scores: npt.NDArray[np.float32] = torch.cat(parts).numpy()
-    return scores
+    outputs: npt.NDArray[np.float32] = torch.cat(parts).numpy()
+    return outputs
 
 
 def _note(figures: EpochFigures) -> str:
+    if figures.validation_accuracy_pct is None:
+        return f"  val loss {figures.validation_loss:.4g}"
     return f"  val {figures.validation_accuracy_pct:.2f} %"
 
 

@@ -22,13 +22,17 @@ def variant(name: str, outcome: Outcome | None, measured: bool) -> VariantSummar
     return VariantSummary(name, "run", metrics, 98.72, 99.14, drop, "CPUExecutionProvider", outcome)
 
 
-def summary(outcome: Outcome = "pass", measured_here: bool = True, missing: bool = False) -> BuildSummary:
+def summary(
+    outcome: Outcome = "pass", measured_here: bool = True, missing: bool = False, of_fold: tuple[str, ...] = ("p50-i8",)
+) -> BuildSummary:
     check = Check(name="accuracy floor", outcome=outcome, reason="accuracy 98.93 %", remedy="train longer")
     target = TargetSummary(
         target="linux-x86",
         platform="linux/amd64",
         measured_here=measured_here,
+        reference="fp32",
         chosen="p50-i8",
+        of_fold=of_fold,
         outcome=outcome,
         verdict=Verdict("digits", "linux-x86", "p50-i8", outcome, (check,)),
         version=3,
@@ -38,7 +42,7 @@ def summary(outcome: Outcome = "pass", measured_here: bool = True, missing: bool
         variants=(variant("fp32", None, measured_here), variant("p50-i8", outcome, measured_here)),
     )
     gone = (MissingVariant("p70", "no range [can] be found"),) if missing else ()
-    return BuildSummary("digits", "b1", "d" * 64, {"test": 10}, "http://r", (target,), gone)
+    return BuildSummary("digits", "b1", "accuracy", "accuracy", "d" * 64, {"test": 10}, "http://r", (target,), gone)
 
 
 def shown(build: BuildSummary, width: int) -> list[str]:
@@ -91,3 +95,9 @@ def test_without_a_terminal_each_finished_piece_of_work_is_one_line() -> None:
     assert file.getvalue() == (
         " train       ✓ base                     0 s\n pack        ✓ here i8                  unchanged\n"
     )
+
+
+def test_where_folds_chose_differently_it_is_said() -> None:
+    lines = shown(summary(of_fold=("p50-i8", "i8", "p50-i8")), 100)
+    assert " judged together: what each of 3 folds chose (p50-i8 in 2, i8 in 1)." in lines
+    assert not [line for line in shown(summary(), 100) if "folds" in line]

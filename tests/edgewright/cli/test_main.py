@@ -12,7 +12,7 @@ import pytest
 
 from edgewright.cli import validate
 from edgewright.device.agent import main as agent
-from edgewright.errors import DataError, RegistryError
+from edgewright.errors import DataError, RegistryError, StageError
 
 ROOT = Path(__file__).parents[3]
 HEAVY = (
@@ -95,6 +95,30 @@ def test_a_defect_of_ours_says_so_and_keeps_the_details(
     assert said.status == 1
     assert said.err == f"this is a defect of edgewright: KeyError: 'lost'. Details: {tmp_path}/home/last-error.txt\n"
     assert "Traceback" in (tmp_path / "home" / "last-error.txt").read_text()
+
+
+def test_details_that_cannot_be_kept_are_no_second_error(
+    ends_with: Callable[[BaseException], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEWRIGHT_HOME", "/dev/null/home")
+    said = ends_with(KeyError("lost"))
+    assert (said.status, said.err.count("\n")) == (1, 1)
+    assert "/dev/null/home/last-error.txt could not be written (Not a directory)" in said.err
+
+
+@pytest.mark.parametrize("kind", [OSError, StageError])
+def test_a_full_disk_is_no_defect(
+    kind: type[Exception], ends_with: Callable[[BaseException], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEWRIGHT_HOME", str(tmp_path / "home"))
+    said = ends_with(kind("training failed: [Errno 28] No space left on device"))
+    assert (said.status, said.err.count("\n")) == (1, 1)
+    assert said.err.startswith("the disk that holds ")
+    assert not (tmp_path / "home").exists()
+
+
+def test_what_would_spoil_a_terminal_is_written_as_escapes(ends_with: Callable[[BaseException], Any]) -> None:
+    assert ends_with(DataError("column \x1b[31m is odd\nand more")).err == "column \\x1b[31m is odd\nand more\n"
 
 
 def test_an_interrupt_is_one_line(ends_with: Callable[[BaseException], Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -74,6 +75,40 @@ def test_pull_infer_status(registry: Any, bundle: Bundle, digits: Path, tmp_path
     assert agent(
         "pull", "--registry", registry.url, "--model", "digits", "--target", "linux-x86", "--into", device
     ).stdout.startswith("unchanged: ")
+
+
+def test_help_says_what_files_answers_and_units_are() -> None:
+    text = agent("infer", "--help").stdout
+    for word in ("CSV of one window", "probability (0 to 1)", "squared standard deviations", "in the unit"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "line", "keys"),
+    [
+        ("anomaly", r"rows\.csv\[0\]  normal        score 0\.\d+ \(threshold 0\.15\)", {"score", "threshold", "label"}),
+        ("regression", r"window\.csv\[0\]  travel        [\d.]+ mm", {"quantity", "value", "unit"}),
+    ],
+)
+def test_sensors_are_pulled_answered_and_measured(
+    registry: Any, make_bundle: Any, sensors: Any, tmp_path: Path, kind: str, line: str, keys: set[str]
+) -> None:
+    made = make_bundle(tmp_path / "workshop" / kind, **sensors.bundle_fields(kind))
+    registry.publish(made, "1")
+    device = tmp_path / "device"
+    pulled = agent("pull", "--registry", registry.url, "--model", "digits", "--target", "linux-x86", "--into", device)
+    assert "reproduced 16/16 golden samples" in pulled.stdout, pulled.stderr
+    np.savetxt(tmp_path / "rows.csv", sensors.rows[:1], delimiter=",")
+    np.savetxt(tmp_path / "window.csv", sensors.windows[0], delimiter=",")
+    file = tmp_path / ("rows.csv" if kind == "anomaly" else "window.csv")
+    table = agent("infer", "--from", device, file)
+    assert re.search(line, table.stdout), table.stdout + table.stderr
+    answer = json.loads(agent("infer", "--from", device, file, "--json").stdout)
+    assert keys < set(answer)
+    report = tmp_path / "out.json"
+    found = agent("bench", device, "--report", report, "--processes", "1")
+    assert (found.returncode, found.stderr) == (0, "")
+    assert parse_report(report.read_bytes(), "out.json").golden.agreeing == 16
 
 
 def test_answering_takes_less_than_80_mib(bundle: Bundle, tmp_path: Path, zoo: Any) -> None:

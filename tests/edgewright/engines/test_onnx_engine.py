@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,21 @@ def test_it_says_what_it_loaded() -> None:
 def test_the_batch_is_free(count: int) -> None:
     batch = np.linspace(-1, 1, count * 4, dtype=np.float32).reshape(count, 4)
     assert np.array_equal(load(build()).run(batch), np.maximum(batch, 0))
+
+
+def test_a_run_is_broken_off_at_its_deadline(endless: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    engine = load(endless)
+    for deadline_s in (0.1, 0.0, -1.0):
+        with pytest.raises(EngineError, match="did not answer 2 samples within the deadline"):
+            engine.run(np.zeros((2, 1, 28, 28), np.float32), deadline_s)
+    assert capfd.readouterr() == ("", ""), "the engine's own log must stay silent"
+
+
+def test_a_deadline_that_is_kept_changes_nothing() -> None:
+    engine, batch = load(build()), np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
+    for _ in range(3):
+        assert np.array_equal(engine.run(batch, 60.0), engine.run(batch))
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer) and thread.is_alive()]
 
 
 @pytest.mark.parametrize("settings", [{"graph_optimization": "none"}, {"threads": 2, "allow_spinning": True}])

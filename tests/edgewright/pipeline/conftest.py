@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -17,13 +18,15 @@ from ruamel.yaml import YAML
 
 from edgewright.measurement import Measurement, ProcessFigures
 from edgewright.pipeline.artifact_store import ArtifactStore
+from edgewright.pipeline.built import BuiltVariant, Fold, SampleFacts, TargetBuild, pooled_answers
 from edgewright.pipeline.datasets import digits
 from edgewright.pipeline.datasets.dataset import take_subset
 from edgewright.pipeline.evidence import NoneYet
-from edgewright.pipeline.judging import BuiltVariant, Decision, decide
+from edgewright.pipeline.judging import Decision, choose, decide
 from edgewright.pipeline.predictions import Predictions
-from edgewright.pipeline.publishing import Published, TargetBuild, publish
-from edgewright.pipeline.recipe import PruneSettings, Recipe, Variant
+from edgewright.pipeline.publishing import Published, publish
+from edgewright.pipeline.recipe import Recipe
+from edgewright.pipeline.run_metrics import metrics_of
 from edgewright.pipeline.stages.compress import CompressResult, Cost
 from edgewright.pipeline.stages.evaluate import EvaluationResult
 from edgewright.pipeline.stages.measure import MeasureResult
@@ -31,6 +34,7 @@ from edgewright.pipeline.stages.pack import PackResult
 from edgewright.pipeline.stages.snapshot import SnapshotResult
 from edgewright.pipeline.stages.train import Epoch, TrainResult
 from edgewright.pipeline.targets import Target
+from edgewright.pipeline.variant_settings import PruneSettings, Variant
 from edgewright.preprocessing import Preprocessing
 
 _SOUND_RECIPE: dict[str, Any] = {
@@ -45,11 +49,17 @@ _SOUND_RECIPE: dict[str, Any] = {
         {"name": "p50-i8", "prune": {"sparsity": 0.5, "fine_tune_epochs": 2}, "quantize": {}},
     ],
     "targets": ["linux-x86"],
-    "gate": {"accuracy_floor_pct": 90.0},
+    "gate": {"floor_pct": 90.0},
 }
 _SOUND_TARGETS: dict[str, Any] = {
     "linux-x86": {"platform": "linux/amd64", "engine": "onnxruntime", "pays": ["latency"]},
     "pi5-arm64": {"platform": "linux/arm64", "engine": "onnxruntime", "pays": ["latency", "size"]},
+}
+
+_CARD = {
+    "name": "digits",
+    "source": "data/digits",
+    "splits": {"test": {"samples": 2000, "per_class": {str(digit): 200 for digit in range(10)}, "duplicates": 0}},
 }
 
 NONE_YET = NoneYet()
@@ -173,7 +183,7 @@ class HandMade:
         """Wrong on so many samples in a row."""
         predicted = self.labels.copy()
         predicted[first : first + wrong] = (predicted[first : first + wrong] + 1) % 10
-        return Predictions(self.digests, self.labels, predicted)
+        return Predictions(self.digests, self.labels, predicted, np.full(self.samples, 0.9, dtype=np.float32))
 
     def measurement(self, latency_ms: float) -> Measurement:
         figures = ProcessFigures(latency_ms, 1.2 * latency_ms, 1.5 * latency_ms, latency_ms, 5.0, 60.0, 1000.0, 100)
@@ -181,23 +191,22 @@ class HandMade:
 
     def variant(self, name: str, wrong: int, size_bytes: int, reference: bool) -> BuiltVariant:
         model = self.store.put_bytes(name.encode() * size_bytes)
-        cost = Cost(1000, 10_000, 4000, 3000)
+        cost = Cost(1000, 1000, 10_000, 4000, 3000)
         answers = self.predictions(wrong)
         answers.save(self.folder / f"{name}.npz")
         kept = self.store.put_file(self.folder / f"{name}.npz")
         evaluation = EvaluationResult(
             validation=kept,
             test=kept,
-            validation_accuracy_pct=answers.accuracy_pct,
-            accuracy_pct=answers.accuracy_pct,
-            recall_pct={"0": 99.0},
+            validation_pct=answers.accuracy_pct,
+            threshold=None,
             size_bytes=size_bytes,
             compressed_size_bytes=size_bytes // 2,
             engine_version="1.0",
             providers_in_use=("CPUExecutionProvider",),
         )
         prune = None if reference else PruneSettings(sparsity=0.5, fine_tune_epochs=1)
-        after = cost if reference else Cost(500, 5000, 2000, 1500)
+        after = cost if reference else Cost(500, 500, 5000, 2000, 1500)
         compress = CompressResult(model, model, cost, after, None, 18, {"Conv": 9}, 1e-6)
         return BuiltVariant(Variant(name=name, prune=prune), model, compress, None, evaluation)
 
@@ -223,40 +232,53 @@ class HandMade:
                 **_SOUND_RECIPE,
                 "variants": [each.variant.model_dump() for each in variants.values()],
                 "targets": ["t"],
-                "gate": {"accuracy_floor_pct": 90.0, **(gate or {})},
+                "gate": {"floor_pct": 90.0, **(gate or {})},
             }
         )
         measured = None
         if latencies_ms is not None:
             measured = MeasureResult({name: self.measurement(ms) for name, ms in latencies_ms.items()}, "0" * 64)
         snapshot = SnapshotResult(
-            "d" * 64,
-            *[self.store.put_bytes(b"data")] * 2,
-            tuple("0123456789"),
-            {"test": 2000},
-            (1, 28, 28),
-            (0.1,),
-            (0.3,),
+            sha256="d" * 64,
+            arrays=self.store.put_bytes(b"data"),
+            card=self.store.put_bytes(json.dumps(_CARD).encode()),
+            class_names=tuple("0123456789"),
+            samples={"test": 2000},
+            input_shape=(1, 28, 28),
+            mean=(0.1,),
+            std=(0.3,),
+            kind="image",
+            dtype="uint8",
+            scale=1 / 255,
+            channel_names=None,
+            groups=None,
+            columns=(),
+            values=None,
+            fold=None,
         )
         epochs = (Epoch(1, 0.5, 0.4, 90.0, 1.0), Epoch(2, 0.3, 0.2, 95.0, 1.0))
         base = TrainResult(self.store.put_bytes(b"weights"), epochs, 2, False, "cpu")
         platform = {"platform": "linux/amd64" if measured else "linux/arm64", "engine": "onnxruntime", "pays": ["size"]}
         described = Target.model_validate({**platform, "budgets": {"latency_p95_ms": 20.0}, **(target or {})})
-        return TargetBuild(recipe, build, snapshot, base, "t", described, variants, measured)
+        return TargetBuild(recipe, build, "t", described, (Fold(snapshot, base, variants),), measured)
 
-    def decide(self, made: TargetBuild, champion: Any = NONE_YET, baseline: Any = NONE_YET) -> Decision:
+    @property
+    def facts(self) -> SampleFacts:
+        """What is known of the samples: their class."""
+        return SampleFacts(None, {"class": tuple(str(label) for label in self.labels.tolist())})
+
+    def decide(
+        self, made: TargetBuild, champion: Any = NONE_YET, baseline: Any = NONE_YET, waivers: Any = ()
+    ) -> Decision:
         """What the gate says of it."""
-        return decide(
-            self.store,
-            made.recipe,
-            made.target_name,
-            made.target,
-            made.variants,
-            made.measured,
-            made.reports,
-            champion=champion,
-            baseline=baseline,
-        )
+        choices = choose(made.recipe, made.folds, made.measured)
+        return decide(self.store, made, choices, self.facts, {}, champion, baseline, waivers)
+
+    def metrics(self, made: TargetBuild, name: str) -> dict[str, float]:
+        """The figures of one variant."""
+        answers = pooled_answers(self.store, made.folds, made.of_every_fold(name))
+        reference = pooled_answers(self.store, made.folds, made.of_every_fold(made.reference))
+        return metrics_of(made, name, answers, reference)
 
     def pack(self, made: TargetBuild) -> dict[str, PackResult]:
         """Real bundles of all variants, by name."""

@@ -14,13 +14,12 @@ import pytest
 from pydantic import TypeAdapter
 
 from edgewright.errors import RecipeError
-from edgewright.pipeline.architecture import ArchitectureSettings
-from edgewright.pipeline.document import parse_fields
+from edgewright.pipeline.architecture import ArchitectureSettings, TaskKind
 from edgewright.pipeline.models.pytorch import ARCHITECTURES, build_model
-from edgewright.pipeline.recipe import Recipe, load_recipe
+from edgewright.pipeline.recipe import load_recipe
 
 WriteRecipe = Callable[[Callable[[dict[str, Any]], Any]], Path]
-NAMES = '"ds_cnn", "entry_point", "mobilenet_v1", "resnet8" or "vit"'
+NAMES = '"autoencoder", "ds_cnn", "entry_point", "mlp", "mobilenet_v1", "resnet8" or "vit"'
 CHOICES: TypeAdapter[Any] = TypeAdapter(ArchitectureSettings)
 
 
@@ -32,12 +31,13 @@ def problems_of(write_recipe: WriteRecipe, architecture: Any) -> list[tuple[str,
 
 
 @pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name != "entry_point"])
-def test_a_name_alone_is_a_network_that_can_be_built(write_recipe: WriteRecipe, name: str) -> None:
-    recipe = load_recipe(write_recipe(lambda r: r.update(architecture={"name": name})), None, "")
-    assert recipe.architecture.name == name
-    build_model(name, (1, 28, 28), 10, **recipe.architecture.network_settings())
-    again, problems = parse_fields(Recipe, recipe.model_dump(mode="json"))  # as a form sends it back
-    assert again == recipe and not problems
+def test_a_name_alone_is_a_network_that_can_be_built(name: str) -> None:
+    settings = CHOICES.validate_python({"name": name})
+    assert settings.name == name
+    task: TaskKind = "anomaly" if name == "autoencoder" else "classification"
+    assert settings.refuses_task(task) is None and settings.refuses("image") is None
+    build_model(name, (1, 28, 28), 784 if task == "anomaly" else 10, task=task, **settings.network_settings())
+    assert CHOICES.validate_python(settings.model_dump(mode="json")) == settings  # as a form sends it back
 
 
 def test_every_network_and_setting_has_words_for_a_form() -> None:
@@ -71,6 +71,10 @@ def test_every_network_and_setting_has_words_for_a_form() -> None:
         ({"name": "ds_cnn", "kernel": 4}, "architecture.kernel", "4 is not one of 3, 5, 7 or 9 (side of the filters, in pixels or samples)."),
         ({"name": "vit", "heads": "four"}, "architecture.heads", '"four" is not a whole number (attention heads of a block).'),
         ({"name": "vit", "embedding": 64, "heads": 3}, "architecture", "embedding 64 over 3 heads does not give each a multiple of 8 channels. Set embedding to a multiple of 24, or change heads."),
+        ({"name": "mlp", "widths": [60]}, "architecture.widths", "60 is not a multiple of 8 from 8 to 4096: other widths run slower on CPUs."),
+        ({"name": "mlp", "widths": []}, "architecture.widths", "an empty list has fewer than 1 entry (hidden channels of each layer)."),
+        ({"name": "autoencoder", "widths": [64, 30, 4]}, "architecture.widths", "30 is not a multiple of 8 from 8 to 4096: other widths run slower on CPUs."),
+        ({"name": "autoencoder", "widths": [64, 0]}, "architecture.widths", "a code of 0 (the last width) is not between 1 and 4096."),
         ({"name": "entry_point"}, "architecture.entry_point", "is missing (your network as package.module:Class). Add it."),
         ({"name": "entry_point", "entry_point": "net.py"}, "architecture.entry_point", '"net.py" is not an entry point. Write it as package.module:name.'),
         ({"name": "entry_point", "entry_point": "a:b", "arguments": [1]}, "architecture.arguments", "a list is not a mapping of keys to values (keyword arguments of the class)."),
@@ -88,6 +92,8 @@ def test_a_slip_is_refused_by_key_rule_and_remedy(
     [
         ({"name": "mobilenet_v1", "width_factor": 0.125}, "0.02 removes no channel of widths [128], of which multiples of 8 are kept. Raise it, or raise architecture.width_factor."),
         ({"name": "ds_cnn", "channels": 8}, "0.02 removes no channel of widths [8], of which multiples of 8 are kept. Raise it, or raise architecture.channels."),
+        ({"name": "mlp", "widths": [64, 8]}, "0.02 removes no channel of widths [64, 8], of which multiples of 8 are kept. Raise it, or widen architecture.widths."),
+        ({"name": "autoencoder", "widths": [64, 32, 24]}, "0.02 removes no channel of widths [64, 32], of which multiples of 8 are kept. Raise it, or widen architecture.widths."),
         ({"name": "vit"}, "0.02 removes no channel of widths [128], of which multiples of 8 are kept. Raise it, or raise architecture.mlp_width or architecture.heads."),
     ],
 )  # fmt: skip
@@ -100,6 +106,28 @@ def test_pruning_that_would_remove_nothing_is_told_per_network(architecture: dic
 def test_heads_alone_are_something_to_prune() -> None:
     settings = CHOICES.validate_python({"name": "vit", "embedding": 64, "heads": 8, "mlp_width": 8})
     assert settings.nothing_to_prune(0.25) is None
+
+
+@pytest.mark.parametrize("name", ["resnet8", "mobilenet_v1", "ds_cnn", "vit"])
+def test_networks_that_look_at_neighbours_are_refused_for_rows_and_for_reproducing(name: str) -> None:
+    settings = CHOICES.validate_python({"name": name})
+    assert settings.refuses("window") is None and settings.refuses_task("regression") is None
+    assert settings.refuses("row") == (
+        f"{name} looks for patterns among neighbours, which the attributes of a row are not. Choose mlp, autoencoder (task "
+        "anomaly), or a network of your own."
+    )
+    assert settings.refuses_task("anomaly") == (
+        f"{name} averages over the places of a sample and cannot reproduce it. Choose autoencoder, or a network of your own."
+    )
+
+
+def test_dense_networks_suit_all_samples_and_their_own_questions() -> None:
+    mlp, autoencoder = CHOICES.validate_python({"name": "mlp"}), CHOICES.validate_python({"name": "autoencoder"})
+    assert [each.refuses(kind) for each in (mlp, autoencoder) for kind in ("image", "window", "row")] == [None] * 6
+    assert mlp.refuses_task("classification") is mlp.refuses_task("regression") is None
+    assert "Choose autoencoder" in str(mlp.refuses_task("anomaly"))
+    assert autoencoder.refuses_task("anomaly") is None
+    assert all("Choose another network" in str(autoencoder.refuses_task(t)) for t in ("classification", "regression"))
 
 
 def test_what_is_tracked_is_short_text() -> None:

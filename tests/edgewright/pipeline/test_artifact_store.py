@@ -232,6 +232,32 @@ def test_a_key_depends_on_values_and_not_on_their_order(inputs: dict[str, Any]) 
     assert key != stage_key(STAGE, {**inputs, "one more": 1})
 
 
+# --- no room ------------------------------------------------------------------------------------------------------
+
+_WRITER = """
+import resource, signal, sys
+from pathlib import Path
+from edgewright.pipeline.artifact_store import ArtifactStore
+
+store = ArtifactStore(Path(sys.argv[1]))
+kept = store.put_bytes(b"small")
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    store.put_bytes(bytes(5000))
+except OSError as error:
+    print(store.read(kept).decode(), error.strerror)
+"""
+
+
+def test_what_cannot_be_written_whole_leaves_nothing_behind(store: ArtifactStore) -> None:
+    words = [sys.executable, "-c", _WRITER, str(store.root)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == "small File too large\n"
+    assert list((store.root / "tmp").iterdir()) == []
+    assert len([path for path in (store.root / "sha256").rglob("*") if path.is_file()]) == 1
+
+
 # --- several processes --------------------------------------------------------------------------------------------
 
 # A stage whose work takes a while and leaves a line behind each time it is begun.

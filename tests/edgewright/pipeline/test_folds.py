@@ -14,7 +14,7 @@ from edgewright.errors import DataError
 from edgewright.pipeline.datasets import motion
 from edgewright.pipeline.datasets.dataset import Dataset, sample_digests
 from edgewright.pipeline.folds import LEAST_GROUPS, GroupFolds, take_folds
-from edgewright.pipeline.snapshot import SPLIT_NAMES, Minimums
+from edgewright.pipeline.split_rule import SPLIT_NAMES, Minimums
 
 FEW = Minimums(calibration_samples=1, test_samples=1)
 

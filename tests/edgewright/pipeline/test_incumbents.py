@@ -9,16 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgewright.pipeline.data_settings import DigitsSettings
 from edgewright.pipeline.datasets import digits
 from edgewright.pipeline.datasets.dataset import take_subset
 from edgewright.pipeline.evidence import NoneYet, Unavailable
 from edgewright.pipeline.incumbents import incumbent_predictions
 from edgewright.pipeline.predictions import Predictions
-from edgewright.pipeline.recipe import DataSettings
 from edgewright.pipeline.stages import snapshot as snapshot_stage
 from edgewright.pipeline.stages.snapshot import SnapshotResult
+from edgewright.pipeline.task_settings import ClassificationSettings
 from edgewright.pipeline.tracking import ModelVersion, RunRecord, log_run, register
 from edgewright.predictor import open_predictor
+
+QUESTION = ClassificationSettings(kind="classification")
 
 
 @pytest.fixture
@@ -32,8 +35,8 @@ def take(hand_made: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Sna
         settings = {"dataset": "digits", "limit_per_class": 60 + per_class, "calibration_samples": 64}
         shares = {"validation_share": 0.2, "calibration_share": 0.3}
         taken: SnapshotResult = snapshot_stage.run(
-            hand_made.store, DataSettings.model_validate({**settings, **shares})
-        ).value
+            hand_made.store, DigitsSettings.model_validate({**settings, **shares}), QUESTION
+        ).value.folds[0]
         return taken
 
     return snapshot
@@ -57,7 +60,9 @@ def release(hand_made: Any, make_bundle: Callable[..., Any]) -> Callable[..., tu
 
 
 def ask(hand_made: Any, version: ModelVersion | None, snapshot: SnapshotResult) -> Any:
-    return incumbent_predictions(hand_made.store, hand_made.tracking, version, snapshot, hand_made.build().target)
+    return incumbent_predictions(
+        hand_made.store, hand_made.tracking, version, [snapshot], hand_made.build().recipe.task
+    )
 
 
 def records(hand_made: Any) -> int:
@@ -87,8 +92,8 @@ def test_on_another_test_split_the_released_bundle_answers_again_once(
     test = snapshot_stage.load(hand_made.store, snapshot).test
     answers = ask(hand_made, version, snapshot)
     with open_predictor(bundle) as predictor:
-        expected = predictor.predict(test.images).label_index
-    assert answers == Predictions(test.sample_sha256, test.labels, expected)
+        expected = predictor.predict(test.images)
+    assert answers == Predictions(test.sample_sha256, test.labels, expected.label_index, expected.score)
     assert answers.accuracy_pct > 85, "a real model on real digits"
     assert ask(hand_made, version, snapshot) == answers
     assert records(hand_made) == 1, "remembered"

@@ -22,6 +22,7 @@ from edgewright.errors import (
     CrashError,
     DataError,
     DeadlineError,
+    DiskFullError,
     EdgewrightError,
     EngineError,
     IntegrityError,
@@ -61,6 +62,9 @@ def divide(a, b, *, on_progress):
 
 def answer_unsendable(*, on_progress):
     return threading.Lock()
+
+def write(path, *, on_progress):
+    pathlib.Path(path).write_bytes(b"x")
 
 def sleep(seconds, *, on_progress):
     time.sleep(seconds)
@@ -136,6 +140,11 @@ def wait_until(condition: Callable[[], bool], deadline_s: float = 20) -> bool:
 
 def test_the_result_comes_back(jobs: Any) -> None:
     assert run_isolated(jobs.add, 2, 3, work="sum", deadline_s=30) == 5
+
+
+def test_a_full_disk_comes_back_as_such(jobs: Any) -> None:
+    with pytest.raises(DiskFullError, match=r"^the disk that holds .* is full"):
+        run_isolated(jobs.write, "/dev/full", work="writing", deadline_s=30)
 
 
 def test_progress_is_heard_in_order(jobs: Any) -> None:

@@ -144,3 +144,61 @@ def test_what_does_not_pair_is_refused_with_counts_and_first_mismatch(other: Pre
     with pytest.raises(GateError, match=message) as caught:
         pair(predictions([0, 1, 2], [0, 1, 2]), other, "champion")
     assert "evaluate the champion again" in str(caught.value)
+
+
+class TestValuesAndScores:
+    """Regression answers with values; scores are kept where there are any."""
+
+    @staticmethod
+    def values(labels: list[float], predicted: list[float], score: list[float] | None = None) -> Predictions:
+        scores = None if score is None else np.array(score, np.float32)
+        return Predictions(digests(len(labels)), np.array(labels), np.array(predicted), scores)
+
+    def test_values_are_neither_right_nor_wrong(self) -> None:
+        answers = self.values([1.5, 2.5], [1.5, 2.0])
+        assert answers.has_values
+        for figure in ("correct", "accuracy_pct"):
+            with pytest.raises(DataError, match="judge them by skill"):
+                getattr(answers, figure)
+
+    @pytest.mark.parametrize("score", [None, [0.25, -3.0]])
+    @pytest.mark.parametrize("labels", [[0, 1], [0.5, -1.5]])
+    def test_what_was_saved_is_loaded(self, tmp_path: Path, labels: list[float], score: list[float] | None) -> None:
+        answers = self.values(labels, labels, score)
+        answers.save(tmp_path / "answers.npz")
+        again = Predictions.load(tmp_path / "answers.npz")
+        assert again == answers and again.labels.dtype == answers.labels.dtype
+        assert (again.score is None) == (score is None)
+
+    def test_scores_and_kinds_tell_answers_apart(self) -> None:
+        one = self.values([0, 1], [0, 1], [0.5, 0.5])
+        assert one != self.values([0, 1], [0, 1], [0.5, 0.6])
+        assert one != self.values([0, 1], [0, 1])
+        assert self.values([0, 1], [0, 1]) != self.values([0.0, 1.0], [0.0, 1.0])
+
+    def test_a_part_of_the_answers_by_positions_or_by_a_mask(self) -> None:
+        answers = self.values([0, 1, 2], [0, 1, 1], [0.1, 0.2, 0.3])
+        part = answers.take(np.array([2, 0]))
+        assert part.labels.tolist() == [2, 0] and part.sample_sha256 == (digests(3)[2], digests(3)[0])
+        assert part.score is not None and part.score.tolist() == pytest.approx([0.3, 0.1])
+        assert answers.take(np.array([True, False, True])) == answers.take(np.array([0, 2]))
+
+    @pytest.mark.parametrize(
+        ("labels", "predicted", "score", "message"),
+        [
+            ([0.5], [1], None, "predicted is int64"),
+            ([0.5], [float("nan")], None, r"predicted\[0\] is nan"),
+            ([float("inf")], [0.5], None, r"labels\[0\] is inf"),
+            ([0], [0], [float("nan")], r"score\[0\] is nan"),
+            ([0], [0], [0.5, 0.5], r"score is float32 \(2,\)"),
+        ],
+    )
+    def test_a_broken_field_is_named(
+        self, labels: list[float], predicted: list[float], score: list[float] | None, message: str
+    ) -> None:
+        with pytest.raises(DataError, match=message):
+            self.values(labels, predicted, score)
+
+    def test_classes_and_values_do_not_pair(self) -> None:
+        with pytest.raises(GateError, match="classes and values"):
+            pair(self.values([0], [0]), self.values([0.0], [0.0]), "reference")

@@ -12,8 +12,10 @@ import pytest
 from edgewright.bench_report import BenchReport
 from edgewright.bundle import read_bundle
 from edgewright.golden import GoldenReplay
+from edgewright.pipeline.kept_evidence import load_evidence
 from edgewright.pipeline.predictions import Predictions
-from edgewright.pipeline.publishing import device_reports, git_commit
+from edgewright.pipeline.publishing import device_reports
+from edgewright.pipeline.run_logging import git_commit
 from edgewright.pipeline.tracking import (
     ChampionMovedError,
     champion,
@@ -46,8 +48,12 @@ def test_a_release_holds_all_that_a_later_judgement_and_a_device_need(hand_made:
     assert reference.manifest.variant == "fp32"
     kept = Predictions.load(download(tracking, version, "predictions.npz", tmp_path))
     assert kept == hand_made.predictions(22)
-    assert Predictions.load(download(tracking, version, "reference_predictions.npz", tmp_path)) == (
-        hand_made.predictions(20)
+    evidence = load_evidence(download(tracking, version, "evidence", tmp_path))
+    assert evidence.reference == hand_made.predictions(20)
+    assert (evidence.quality.metric, evidence.groups, dict(evidence.slices)) == (
+        "accuracy",
+        None,
+        dict(hand_made.facts.slices),
     )
     context = json.loads(download(tracking, version, "context.json", tmp_path).read_text())
     assert context["recipe"] == made.recipe.model_dump(mode="json")
@@ -60,7 +66,8 @@ def test_runs_carry_figures_curves_and_verdicts_of_all_variants(hand_made: Any) 
     client = open_client(hand_made.tracking)
     for name, verdict in (("p50", "pass"), ("fp32", "not put to the gate")):
         run = client.get_run(published.run_ids[name])
-        assert {key: run.data.metrics[key] for key in made.metrics(name)} == made.metrics(name)
+        metrics = hand_made.metrics(made, name)
+        assert {key: run.data.metrics[key] for key in metrics} == metrics
         assert run.data.tags["edgewright.verdict"] == verdict
         losses = client.get_metric_history(published.run_ids[name], "epoch_train_loss")
         assert [(each.step, each.value) for each in losses] == [(1, 0.5), (2, 0.3)]
@@ -80,8 +87,8 @@ def test_publishing_again_writes_nothing(hand_made: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "verdict", "aliases"),
     [
-        ({"gate": {"accuracy_floor_pct": 99.9}}, "fail", ()),
-        ({"gate": {"accuracy_floor_pct": 98.9}}, "not_measurable", ("candidate",)),
+        ({"gate": {"floor_pct": 99.9}}, "fail", ()),
+        ({"gate": {"floor_pct": 98.9}}, "not_measurable", ("candidate",)),
     ],
     ids=["refused", "undecided"],
 )
@@ -121,7 +128,7 @@ def test_what_was_rolled_back_is_not_promoted_again_by_a_build(hand_made: Any) -
 def test_a_build_judged_again_gets_the_new_verdict(hand_made: Any, tmp_path: Path) -> None:
     made = hand_made.build(latencies_ms=FAST)
     hand_made.publish(made)
-    other = hand_made.build("b2", {"fp32": 90, "p50": 90}, latencies_ms=FAST, gate={"accuracy_floor_pct": 50})
+    other = hand_made.build("b2", {"fp32": 90, "p50": 90}, latencies_ms=FAST, gate={"floor_pct": 50})
     strict = hand_made.decide(other, champion=hand_made.predictions(22))
     assert hand_made.publish(other, strict, champion=get(hand_made, 1)).champion == 1
     assert get(hand_made, 2).verdict == "fail"
@@ -151,7 +158,7 @@ def test_another_candidate_of_the_same_build_can_be_released_later(hand_made: An
     assert (first.chosen, len(first.tested)) == ("a", 2)
     hand_made.publish(made, first)
     # Against another champion the second one is the better choice: its run was logged before, with its bundle.
-    second = dataclasses.replace(first, chosen="b", verdict=first.tested[1])
+    second = dataclasses.replace(first, tested=first.tested[1:])
     published = hand_made.publish(made, second, champion=get(hand_made, 1))
     assert (published.version, published.champion) == (2, 2)
     assert get(hand_made, 2).variant == "b"

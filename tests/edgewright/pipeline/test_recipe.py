@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from edgewright.errors import Problem, RecipeError
+from edgewright.pipeline.data_settings import MIN_CALIBRATION_SAMPLES
 from edgewright.pipeline.document import parse_fields
-from edgewright.pipeline.recipe import MIN_CALIBRATION_SAMPLES, Recipe, check_recipe, load_recipe
+from edgewright.pipeline.recipe import Recipe, check_recipe, load_recipe
 from edgewright.pipeline.statistics import median_interval
 from edgewright.pipeline.targets import Target, load_targets
 
@@ -98,7 +99,7 @@ def test_what_was_read_survives_a_round_trip_through_a_form(write_recipe: WriteR
 
 # --- rules of one field -------------------------------------------------------------------------------------------
 
-TOP = "architecture, data, description, export, gate, model, objective, seed, targets, training, variants"
+TOP = "architecture, data, description, export, gate, model, objective, seed, targets, task, training, variants"
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ TOP = "architecture, data, description, export, gate, model, objective, seed, ta
     [
         (lambda r: r.pop("model"), "model", "is missing (name of the model in the registry). Add it."),
         (lambda r: r.pop("training"), "training", "is missing (how the reference is trained). Add it."),
-        (lambda r: r["gate"].clear(), "gate.accuracy_floor_pct", "is missing (lowest acceptable accuracy, in percent). Add it."),
+        (lambda r: r["gate"].clear(), "gate.floor_pct", "is missing (lowest acceptable accuracy, balanced accuracy, AUROC or skill, in percent). Add it."),
         (change(architecture=None), "architecture", "is empty, where a mapping of keys to values is needed (which network). Fill it in."),
         (change(seeds=3), "seeds", 'is not a known key. Did you mean "seed"?'),
         (change(zzz=3), "zzz", f"is not a known key. Known: {TOP}."),
@@ -119,16 +120,16 @@ TOP = "architecture, data, description, export, gate, model, objective, seed, ta
         (change(training={"epochs": 0}), "training.epochs", "0 is not between 1 and 1000 (passes over the training samples)."),
         (change(training={"learning_rate": "fast"}), "training.learning_rate", '"fast" is not a number (peak of the one-cycle schedule).'),
         (change(training={"learning_rate": 0}), "training.learning_rate", "0 is not above 0 and at most 1 (peak of the one-cycle schedule)."),
-        (change(gate={"margin_points": float("nan")}), "gate.margin_points", "nan is not a finite number (largest acceptable drop in accuracy, in points)."),
-        (change(gate={"margin_points": float("inf")}), "gate.margin_points", "inf is not a finite number (largest acceptable drop in accuracy, in points)."),
-        (change(gate={"accuracy_floor_pct": 100}), "gate.accuracy_floor_pct", "100 is not above 0 and below 100 (lowest acceptable accuracy, in percent)."),
+        (change(gate={"margin_points": float("nan")}), "gate.margin_points", "nan is not a finite number (largest acceptable drop of the task's figure, in points)."),
+        (change(gate={"margin_points": float("inf")}), "gate.margin_points", "inf is not a finite number (largest acceptable drop of the task's figure, in points)."),
+        (change(gate={"floor_pct": 100}), "gate.floor_pct", "100 is not above 0 and below 100 (lowest acceptable accuracy, balanced accuracy, AUROC or skill, in percent)."),
         (change(model="My Digits"), "model", '"My Digits" is not lower-case letters and digits with single hyphens between them (name of the model in the registry).'),
         (change(model={"name": "digits"}), "model", "a mapping is not text (name of the model in the registry)."),
         (change(variants={"fp32": {}}), "variants", "a mapping is not a list (the variants to build; one is the reference)."),
         (change(variants=[]), "variants", "an empty list has fewer than 1 entry (the variants to build; one is the reference)."),
         (change(targets="linux-x86"), "targets", '"linux-x86" is not a list (names from targets.yaml).'),
         (change(targets=[]), "targets", "an empty list has fewer than 1 entry (names from targets.yaml)."),
-        (change(data={"dataset": "cats"}), "data.dataset", '"cats" is not one of "digits" (name of the data set).'),
+        (change(data={"dataset": "cats"}), "data.dataset", '"cats" is not one of "digits", "entry_point", "image_folder", "motion", "npz", "shuttle", "solar_cells" or "table" (name of the data set).'),
         (change(data={"validation_share": 1.5}), "data.validation_share", "1.5 is not above 0 and below 0.9 (share of the training pool for validation)."),
         (change(data={5: 6}), "data", "key 5 is not text. Quote it, or remove it."),
         (change(architecture={"widths": [32, 64]}), "architecture.widths", "a list has fewer than 3 entries (channels of the three stages)."),
@@ -137,8 +138,8 @@ TOP = "architecture, data, description, export, gate, model, objective, seed, ta
         (change(export={"opset": 11}), "export.opset", "11 is not between 13 and 21 (ONNX operator set; 13 for older runtimes, and the oldest with per-channel INT8)."),
         (change_variant(1, name="i8-very-long"), "variants[1].name", '"i8-very-long" is longer than 10 characters (short name; charts in the tracking UI cut longer ones).'),
         (change_variant(1, name="I8"), "variants[1].name", '"I8" is not lower-case letters and digits with single hyphens between them (short name; charts in the tracking UI cut longer ones).'),
-        (change_variant(1, quantize={"calibration": ["entropy"]}), "variants[1].quantize.calibration[0]", '"entropy" is not one of "minmax" or "percentile" (range estimators to try; the better on the validation split is kept).'),
-        (change_prune(sparsity=1.4), "variants[2].prune.sparsity", "1.4 is not between 0.05 and 0.95 (share of channels to remove)."),
+        (change_variant(1, quantize={"calibration": ["guess"]}), "variants[1].quantize.calibration[0]", '"guess" is not one of "minmax", "percentile" or "entropy" (range estimators to try; the better on the validation split is kept).'),
+        (change_prune(sparsity=1.4), "variants[2].prune.sparsity", "1.4 is not between 0.05 and 0.95 (share of channels, or of weights, to remove)."),
         (change_prune(schedule="gradual"), "variants[2].prune.schedule", '"gradual" is not one of "one_shot" or "polynomial" (all at once, or along a polynomial decay during fine-tuning).'),
     ],
 )  # fmt: skip
@@ -171,7 +172,7 @@ def _one_reference_more(recipe: dict[str, Any]) -> None:
         (change_prune(steps=8), "variants[2].prune.steps", "is only used with schedule: polynomial. Remove it, or set that schedule."),
         (change_prune(schedule="polynomial", fine_tune_epochs=1), "variants[2].prune.fine_tune_epochs", "1 leaves no whole epoch to recover in: a polynomial schedule prunes during the first half of fine-tuning. Set at least 2, or schedule: one_shot."),
         (change(architecture={"widths": [8, 8, 8]}), "variants[2].prune.sparsity", "0.5 removes no channel of widths [8, 8, 8], of which multiples of 8 are kept. Raise it, or widen architecture.widths."),
-        (change(targets=["pi6"]), "targets[0]", f'"pi6" is not in {TARGETS_FILE}. Known: linux-x86, pi5-arm64.'),
+        (change(targets=["pi6"]), "targets[0]", f'"pi6" is not in {TARGETS_FILE}. Known: gateway-x86, linux-x86, pi5-arm64.'),
         (change(targets=["linux-x68"]), "targets[0]", f'"linux-x68" is not in {TARGETS_FILE}. Did you mean "linux-x86"?'),
         (change(targets=["linux-x86", "linux-x86"]), "targets[1]", '"linux-x86" is named twice. Keep one.'),
         (change(data={"validation_share": 0.5, "calibration_share": 0.5}), "data.validation_share", "0.5 and calibration_share 0.5 take 100% of the pool and leave too little to train on. Keep their sum below 95%."),
@@ -238,8 +239,8 @@ def test_the_whole_list_comes_at_once_as_people_are_shown_it(write_recipe: Write
     assert str(caught.value) == (
         f"{path}: 3 problems\n"
         "  data.calibration_samples    12 is below 64: an INT8 range needs at least 64 samples. Raise it, or drop the INT8 variants.\n"
-        "  variants[2].prune.sparsity  1.4 is not between 0.05 and 0.95 (share of channels to remove).\n"
-        '  targets[0]                  "pi6" is not in deployments/targets.yaml. Known: linux-x86, pi5-arm64.'
+        "  variants[2].prune.sparsity  1.4 is not between 0.05 and 0.95 (share of channels, or of weights, to remove).\n"
+        '  targets[0]                  "pi6" is not in deployments/targets.yaml. Known: gateway-x86, linux-x86, pi5-arm64.'
     )
 
 

@@ -19,7 +19,8 @@ from edgewright.pipeline.datasets.dataset import Dataset, sample_digests, take_s
 from edgewright.pipeline.datasets.digits import load as load_digits
 from edgewright.pipeline.datasets.motion import load as load_motion
 from edgewright.pipeline.datasets.shuttle import load as load_shuttle
-from edgewright.pipeline.snapshot import SPLIT_NAMES, Minimums, Snapshot, SplitRule, take_snapshot
+from edgewright.pipeline.snapshot import Snapshot, take_snapshot
+from edgewright.pipeline.split_rule import SPLIT_NAMES, Minimums, SplitRule
 
 RULE = SplitRule(calibration_share=0.2, validation_share=0.2, test_share=0.2)
 FIXED_TEST_RULE = SplitRule(calibration_share=0.3, validation_share=0.3)

@@ -20,7 +20,9 @@ def target(outcome: Outcome, measured_here: bool = True) -> TargetSummary:
         "target": "t",
         "platform": "linux/amd64",
         "measured_here": measured_here,
+        "reference": "fp32",
         "chosen": "i8",
+        "of_fold": ("i8",),
         "outcome": outcome,
         "verdict": Verdict("digits", "t", "i8", outcome, (check,)),
         "version": 1,
@@ -33,7 +35,9 @@ def target(outcome: Outcome, measured_here: bool = True) -> TargetSummary:
 
 
 def summary(*targets: TargetSummary, missing: tuple[MissingVariant, ...] = ()) -> BuildSummary:
-    return BuildSummary("digits", "b1", "d" * 64, {"test": 10_000}, "http://127.0.0.1:1", targets, missing)
+    return BuildSummary(
+        "digits", "b1", "accuracy", "accuracy", "d" * 64, {"test": 10_000}, "http://127.0.0.1:1", targets, missing
+    )
 
 
 MISSING = (MissingVariant("p50", "pruning failed"),)

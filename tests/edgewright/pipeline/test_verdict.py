@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 
 from edgewright.errors import GateError
 from edgewright.pipeline.verdict import OUTCOMES, Check, Verdict, outcome_of
+from edgewright.pipeline.waiver import Waiver
 
 NUMBERS = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 COUNTS = st.none() | st.integers(0, 2**40)
-CHECKS = st.builds(
+# A waiver's person and reason are words; who writes them, and in which script, is not for the verdict to say.
+WORDS = st.text(st.characters(categories=("L", "N", "P", "S")), min_size=10, max_size=100)
+UNWAIVED_CHECKS = st.builds(
     Check,
     name=st.text(),
     outcome=st.sampled_from(OUTCOMES),
@@ -27,10 +30,25 @@ CHECKS = st.builds(
     high=NUMBERS,
     confidence=NUMBERS,
     samples=COUNTS,
+    groups=COUNTS,
     samples_needed=COUNTS,
+    groups_needed=COUNTS,
+    method=st.text(),
     reason=st.text(),
     remedy=st.text(),
 )
+
+
+@st.composite
+def checks_of_all_kinds(draw: st.DrawFn) -> Check:
+    check = draw(UNWAIVED_CHECKS)
+    if check.outcome == "pass" or draw(st.booleans()):
+        return check
+    check = dataclasses.replace(check, name=draw(WORDS))
+    return dataclasses.replace(check, waiver=Waiver(check.name, draw(WORDS), draw(WORDS)))
+
+
+CHECKS = checks_of_all_kinds()
 
 
 def verdict(*checks: Check) -> Verdict:
@@ -51,6 +69,7 @@ FAILED = Check(
     remedy="less sparsity",
 )
 PASSED = Check(name="provider", outcome="pass", reason="ran on CPUExecutionProvider")
+WAIVED = dataclasses.replace(FAILED, waiver=Waiver(FAILED.name, "anna", "the customer accepts it until May"))
 OPEN = Check(name="latency budget", outcome="not_measurable", limit=3, unit="ms", reason="not measured", remedy="bench")
 
 
@@ -68,8 +87,9 @@ class TestOutcome:
 
     @given(st.lists(CHECKS, max_size=5))
     @settings(deadline=None)
-    def test_a_pass_means_that_every_check_passed(self, checks: list[Check]) -> None:
-        assert (outcome_of(tuple(checks)) == "pass") == (bool(checks) and all(c.outcome == "pass" for c in checks))
+    def test_a_pass_means_that_every_check_passed_or_was_waived(self, checks: list[Check]) -> None:
+        fine = all(c.outcome == "pass" or c.waiver for c in checks)
+        assert (outcome_of(tuple(checks)) == "pass") == (bool(checks) and fine)
 
     def test_a_verdict_cannot_contradict_its_checks(self) -> None:
         with pytest.raises(GateError, match="verdict says 'pass', its 1 checks say 'fail'"):
@@ -84,6 +104,56 @@ class TestOutcome:
     def test_numbers_that_are_not_finite_are_refused(self, field: str, bad: float) -> None:
         with pytest.raises(GateError, match=f"check 'x': {field} is"):
             Check(name="x", outcome="pass", reason="", **{field: bad})  # type: ignore[arg-type]
+
+
+class TestWaivers:
+    """A waived check keeps what it found; the verdict passes over it and says so."""
+
+    def test_the_verdict_passes_over_it(self) -> None:
+        assert outcome_of((PASSED, WAIVED)) == "pass"
+        assert outcome_of((OPEN, WAIVED)) == "not_measurable"
+        assert outcome_of((dataclasses.replace(FAILED, name="accuracy floor"), WAIVED)) == "fail"
+
+    def test_the_outcome_is_never_said_without_it(self) -> None:
+        assert verdict(PASSED).said == "pass"
+        assert verdict(PASSED, WAIVED).said == "pass (1 check waived by anna)"
+        also = dataclasses.replace(OPEN, waiver=Waiver(OPEN.name, "ben", "measured by hand last week"))
+        assert verdict(WAIVED, also).said == "pass (2 checks waived by anna, ben)"
+        assert verdict(WAIVED, OPEN).said == "not_measurable (1 check waived by anna)"
+
+    def test_are_listed(self) -> None:
+        assert verdict(PASSED, WAIVED).waivers == (WAIVED.waiver,)
+        assert verdict(PASSED, FAILED).waivers == ()
+
+    def test_a_check_that_passed_has_nothing_to_waive(self) -> None:
+        with pytest.raises(GateError, match="only a check that did not pass is waived"):
+            dataclasses.replace(PASSED, waiver=Waiver(PASSED.name, "anna", "to be on the safe side"))
+
+    def test_a_waiver_is_for_one_check(self) -> None:
+        with pytest.raises(GateError, match="cannot carry a waiver for 'accuracy against reference'"):
+            dataclasses.replace(OPEN, waiver=WAIVED.waiver)
+
+
+WRITTEN_BEFORE_WAIVERS = (
+    '{"checks":[{"confidence":0.95,"figure":2.4,"high":3.21,"limit":1.0,"low":1.6,"name":"accuracy against reference",'
+    '"outcome":"fail","reason":"drop 2.40 points, at least 1.60 with 95 % confidence; the margin is 1.00",'
+    '"remedy":"less sparsity","samples":10000,"samples_needed":null,"unit":"points"}],"model":"digits",'
+    '"outcome":"fail","schema":"edgewright.verdict/1","target":"linux-x86","variant":"p50-i8"}'
+)
+
+
+class TestEarlierSchema:
+    """Registries hold verdicts from before there were waivers."""
+
+    def test_is_read_without_a_waiver(self) -> None:
+        assert Verdict.from_json(WRITTEN_BEFORE_WAIVERS) == verdict(FAILED)
+
+    def test_is_written_anew_in_the_schema_of_today(self) -> None:
+        assert '"schema":"edgewright.verdict/2"' in Verdict.from_json(WRITTEN_BEFORE_WAIVERS).to_json()
+
+    def test_cannot_hold_what_it_does_not_know(self) -> None:
+        with pytest.raises(GateError, match=r"unknown \['waiver'\]"):
+            Verdict.from_json(WRITTEN_BEFORE_WAIVERS.replace('"unit":', '"waiver":null,"unit":'))
 
 
 class TestJson:
@@ -109,7 +179,7 @@ class TestJson:
         ("old", "new", "message"),
         [
             ('"outcome":"fail","schema"', '"outcome":"pass","schema"', "verdict says 'pass'"),
-            ("edgewright.verdict/1", "edgewright.verdict/9", "not of schema"),
+            ("edgewright.verdict/2", "edgewright.verdict/9", "not of schema"),
             ('"model":"digits"', '"model":"digits","waived":true', r"unknown \['waived'\]"),
             ('"model":"digits",', "", r"lacks \['model'\]"),
             ('"model":"digits"', '"model":3', "model is 3, not str"),
@@ -118,6 +188,8 @@ class TestJson:
             ('"figure":2.4', '"figure":true', "figure is True"),
             ('"samples":10000', '"samples":1.5', "samples is 1.5, not int"),
             ('"unit":"points"', '"units":"points"', r"lacks \['unit'\] and has unknown \['units'\]"),
+            ('"waiver":null', '"waiver":"anna"', r"checks\[0\].waiver is not an object"),
+            ('"waiver":null', '"waiver":{"person":"anna"}', r"checks\[0\].waiver lacks \['check', 'reason'\]"),
             ('{"checks"', '["checks"', "not JSON"),
         ],
     )
@@ -127,7 +199,7 @@ class TestJson:
         with pytest.raises(GateError, match=message):
             Verdict.from_json(text.replace(old, new))
 
-    @pytest.mark.parametrize("text", ["", "[]", "null", '{"schema":"edgewright.verdict/1"}'])
+    @pytest.mark.parametrize("text", ["", "[]", "null", '{"schema":"edgewright.verdict/2"}'])
     def test_other_documents_are_refused(self, text: str) -> None:
         with pytest.raises(GateError, match="verdict"):
             Verdict.from_json(text)
@@ -135,7 +207,7 @@ class TestJson:
     @pytest.mark.parametrize("checks", ["{}", "[3]", "null"])
     def test_checks_of_another_shape_are_refused(self, checks: str) -> None:
         names = '"model":"m","target":"t","variant":"v","outcome":"fail"'
-        text = f'{{"schema":"edgewright.verdict/1",{names},"checks":{checks}}}'
+        text = f'{{"schema":"edgewright.verdict/2",{names},"checks":{checks}}}'
         with pytest.raises(GateError, match="checks"):
             Verdict.from_json(text)
 
@@ -167,8 +239,23 @@ class TestReading:
             "  accuracy against reference   drop 2.40 points, at least 1.60   fail",
             "  provider                     ran on CPUExecutionProvider       pass",
             "  latency budget               not measured                      not_measurable",
-            "  Try: less sparsity.",
-            "  Try: bench.",
+            "  Try: less sparsity (accuracy against reference).",
+            "  Try: bench (latency budget).",
+        ]
+
+    def test_markdown_names_person_and_reason_of_a_waiver(self) -> None:
+        lines = verdict(WAIVED, PASSED).to_markdown().splitlines()
+        assert lines[0] == "**pass (1 check waived by anna)** · `p50-i8` on `linux-x86` · digits"
+        assert lines[4].startswith("| accuracy against reference | fail, waived | 2.40 points |")
+        assert "the margin is 1.00 (waived by anna: the customer accepts it until May)" in lines[4]
+
+    def test_so_do_plain_lines_and_nothing_is_tried_against_it(self) -> None:
+        short = dataclasses.replace(WAIVED, reason="drop 2.40 points")
+        assert verdict(short, PASSED).summary_lines("digits.linux-x86 runs version 4") == [
+            "verdict: pass (1 check waived by anna; digits.linux-x86 runs version 4)",
+            "  accuracy against reference   drop 2.40 points              fail, waived",
+            "  provider                     ran on CPUExecutionProvider   pass",
+            "  Waived: accuracy against reference, by anna: the customer accepts it until May",
         ]
 
     def test_plain_lines_name_the_variant_by_default(self) -> None:

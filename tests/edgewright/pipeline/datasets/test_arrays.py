@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as stn
 
 from edgewright.errors import DataError
 from edgewright.pipeline.datasets.arrays import dataset_from_arrays
-from edgewright.pipeline.datasets.dataset import LARGEST_VALUE, content_sha256
+from edgewright.pipeline.datasets.dataset import content_sha256
+from edgewright.pipeline.datasets.dataset_checks import LARGEST_VALUE
 
 ROWS = np.arange(12, dtype=np.float32).reshape(6, 2)
 LABELS = np.array([0, 1, 0, 1, 0, 1])

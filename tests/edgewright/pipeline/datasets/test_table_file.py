@@ -216,7 +216,7 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_layout_that_makes_no_sense_is_refused(changes: dict[str, Any], message: str) -> None:
-    values: dict[str, Any] = {"label": "state", "channels": ("x", "y"), "window_samples": 4, "stride_samples": 2}
+    values: dict[str, Any] = {"answer": "state", "channels": ("x", "y"), "window_samples": 4, "stride_samples": 2}
     with pytest.raises(DataError, match=message):
         TableLayout(**{**values, **changes})
 

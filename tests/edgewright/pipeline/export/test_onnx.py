@@ -174,9 +174,9 @@ class LeavesShapeArithmetic(Net):
         (FrozenBatch, 18, "export froze the batch of 'image' at 2; a symbolic batch is needed."),
         (LeavesShapeArithmetic, 13, "export left operators that folding should have removed: ConstantOfShape, Gather, Shape."),
         (LeavesShapeArithmetic, 18, "export left operators that folding should have removed: Expand, Shape."),
-        (LiesToTheExporter, 13, "the exported model differs from PyTorch by 0.01 in a score on 8 real samples; at most 0.001 is allowed (export.parity_tolerance)."),
-        (LiesToTheExporter, 18, "the exported model differs from PyTorch by 0.01 in a score on 8 real samples; at most 0.001 is allowed (export.parity_tolerance)."),
-        (GivesNaN, 13, "the exported model differs from PyTorch by nan in a score on 8 real samples; at most 0.001 is allowed (export.parity_tolerance)."),
+        (LiesToTheExporter, 13, "the exported model differs from PyTorch by 0.01 in an output on 8 real samples; at most 0.001 is allowed (export.parity_tolerance)."),
+        (LiesToTheExporter, 18, "the exported model differs from PyTorch by 0.01 in an output on 8 real samples; at most 0.001 is allowed (export.parity_tolerance)."),
+        (GivesNaN, 13, "the exported model differs from PyTorch by nan in an output on 8 real samples; at most 0.001 is allowed (export.parity_tolerance)."),
         (Net, 99, "export wrote operator sets {'': 18} where only opset 99 was asked for."),
     ],
 )  # fmt: skip

@@ -26,6 +26,10 @@ class Small(nn.Sequential):
         self.seen = (classes, input_shape)
         super().__init__(nn.Flatten(), nn.LazyLinear(hidden), nn.ReLU(), nn.Linear(hidden, classes))
 
+class Reproduces(nn.Sequential):
+    def __init__(self, outputs, width=4):
+        super().__init__(nn.Flatten(), nn.Linear(outputs, width), nn.Linear(width, outputs))
+
 class Fixed(nn.Linear):
     def __init__(self):
         super().__init__(6, 4)
@@ -61,6 +65,13 @@ def test_it_is_built_with_the_recipes_arguments(nets: str) -> None:
 def test_what_the_data_says_is_filled_in_where_the_class_asks_and_the_recipe_does_not(nets: str) -> None:
     assert build((1, 2, 3), 5, f"{nets}:Small", {"hidden": 8}).seen == (5, (1, 2, 3))
     assert build((1, 2, 3), 5, f"{nets}:Small", {"hidden": 8, "classes": 4}).seen == (4, (1, 2, 3))
+
+
+def test_the_number_of_outputs_goes_by_either_name(nets: str) -> None:
+    model = build_model(
+        "entry_point", (1, 2, 3), 6, entry_point=f"{nets}:Reproduces", arguments={"width": 2}, task="anomaly"
+    )
+    assert model(torch.zeros(2, 1, 2, 3)).shape == (2, 6)
 
 
 def test_the_current_folder_does_not_stay_on_the_path(nets: str) -> None:

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from edgewright.engines.engine import EngineSettings, open_engine
-from edgewright.pipeline.calibration import CalibrationSet, calibrate
+from edgewright.pipeline.activations import observe
+from edgewright.pipeline.calibration import estimate_ranges
 from edgewright.pipeline.export.onnx import ExportedModel, export_onnx
 from edgewright.pipeline.models.attention import SelfAttention
 from edgewright.pipeline.models.pytorch import build_model
@@ -31,6 +32,7 @@ from edgewright.pipeline.training.pytorch import (
 )
 
 SMALL: dict[str, dict[str, Any]] = {
+    "mlp": {"widths": [32, 24]},
     "resnet8": {"widths": [16, 16, 24]},
     "mobilenet_v1": {"width_factor": 0.125},
     "ds_cnn": {"channels": 32, "blocks": 3, "kernel": 3},
@@ -181,7 +183,7 @@ def test_int8_scores_real_digits_as_float_does(
     activation: Any,
 ) -> None:
     prepared = prepare_for_quantization(exported(name, pruned, opset).content)
-    ranges = calibrate(prepared, CalibrationSet(some_digits.inputs[600:700], ("",) * 100, {}), "minmax", 99.9)
+    ranges = estimate_ranges(observe(prepared, lambda: iter([some_digits.inputs[600:700]])), "minmax", 99.9)
     quantized = quantize_static(prepared, ranges, activation, "int8", True)
     assert quantized.float_operators == 0
     unseen = some_digits.inputs[800:]

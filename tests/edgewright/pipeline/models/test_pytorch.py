@@ -1,4 +1,4 @@
-"""The registry of architectures: each by its name, for data of any shape, and checked to answer as a classifier must."""
+"""The registry of architectures: each by its name, for data of any shape, and checked to answer as the question needs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import torch
 from torch import nn
 
 from edgewright.errors import StageError
+from edgewright.pipeline.architecture import TaskKind
 from edgewright.pipeline.models.pytorch import ARCHITECTURES, build_model, check_answer
 
 SMALL: dict[str, dict[str, object]] = {
+    "mlp": {"widths": [16, 8]},
     "resnet8": {"widths": [8, 8, 16]},
     "mobilenet_v1": {"width_factor": 0.125},
     "ds_cnn": {"channels": 16, "blocks": 3, "kernel": 3},
@@ -20,14 +22,14 @@ SMALL: dict[str, dict[str, object]] = {
 
 
 def test_all_architectures_but_a_network_of_your_own_are_tested_here() -> None:
-    assert set(ARCHITECTURES) - {"entry_point"} == set(SMALL)
+    assert set(ARCHITECTURES) - {"entry_point", "autoencoder"} == set(SMALL)
 
 
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize(
     "shape", [(1, 28, 28), (3, 96, 64), (3, 33, 50), (1, 5, 5), (6, 1, 100), (6, 1, 7), (2, 40, 1)]
 )
-def test_samples_of_any_shape_get_one_score_per_class(name: str, shape: tuple[int, int, int]) -> None:
+def test_samples_of_any_shape_get_as_many_outputs_as_asked_for(name: str, shape: tuple[int, int, int]) -> None:
     model = build_model(name, shape, 5, **SMALL[name]).eval()
     for batch in (1, 3):
         assert model(torch.zeros(batch, *shape)).shape == (batch, 5)
@@ -58,7 +60,8 @@ def test_the_check_moves_no_random_number_and_no_weight() -> None:
 
 def test_an_unknown_architecture_names_the_known_ones() -> None:
     with pytest.raises(
-        StageError, match=r"'vgg' is not known\. Known: ds_cnn, entry_point, mobilenet_v1, resnet8, vit\."
+        StageError,
+        match=r"'vgg' is not known\. Known: autoencoder, ds_cnn, entry_point, mlp, mobilenet_v1, resnet8, vit\.",
     ):
         build_model("vgg", (1, 28, 28), 10, (8, 8, 8))
 
@@ -82,7 +85,7 @@ class Answers(nn.Module):
         (lambda x: x[:1, 0, :3, 0], "float32 [1, 3]"),
         (lambda x: x[:, 0, :3, 0].double(), "float64 [2, 3]"),
         (lambda x: (x, x), "a tuple"),
-        (lambda x: x[:, 0, :3, 0] / 0, "scores that are not finite"),
+        (lambda x: x[:, 0, :3, 0] / 0, "outputs that are not finite"),
     ],
 )
 def test_what_is_no_row_of_scores_per_sample_is_refused(answer: Callable[[torch.Tensor], object], found: str) -> None:
@@ -92,6 +95,20 @@ def test_what_is_no_row_of_scores_per_sample_is_refused(answer: Callable[[torch.
         f"architecture: Answers answers a batch float32 [2, 1, 6, 6] with {found}; float32 [2, 3] is needed, one score for "
         "each of the 3 classes. Correct its last layer."
     )
+
+
+@pytest.mark.parametrize(
+    ("task", "outputs", "needed"),
+    [
+        ("classification", 3, "float32 [2, 3] is needed, one score for each of the 3 classes. Correct its last layer."),
+        ("anomaly", 36, "float32 [2, 36] is needed, the sample itself, flattened. Let it reproduce its input."),
+        ("regression", 1, "float32 [2, 1] is needed, one value. Correct its last layer."),
+    ],
+)
+def test_what_is_needed_is_told_in_the_words_of_the_question(task: TaskKind, outputs: int, needed: str) -> None:
+    with pytest.raises(StageError) as caught:
+        check_answer(Answers(lambda x: x[:, 0, :5, 0]), (1, 6, 6), outputs, task)
+    assert str(caught.value).endswith(f"with float32 [2, 5]; {needed}")
 
 
 def test_a_forward_that_fails_is_told_with_the_shape_of_the_data() -> None:

@@ -13,8 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgewright.engines.engine import EngineSettings, open_engine
 from edgewright.errors import StageError
-from edgewright.pipeline.calibration import CalibrationSet, Ranges, calibrate
-from edgewright.pipeline.quantization.onnx import QuantizedModel, prepare_for_quantization, quantize_static
+from edgewright.pipeline.activations import observe
+from edgewright.pipeline.calibration import Ranges, estimate_ranges
+from edgewright.pipeline.calibration_set import in_batches
+from edgewright.pipeline.quantization.model import QuantizedModel
+from edgewright.pipeline.quantization.onnx import prepare_for_quantization, quantize_static
 from edgewright.pipeline.targets import IntegerType
 
 CODES = {"uint8": TensorProto.UINT8, "int8": TensorProto.INT8}
@@ -33,7 +36,8 @@ def quantize(float_onnx: FloatOnnx, some_digits: Any) -> Quantize:
     ) -> QuantizedModel:
         if opset not in prepared:
             prepared[opset] = prepare_for_quantization(float_onnx(opset))
-            ranges[opset] = calibrate(prepared[opset], CalibrationSet(inputs, ("",) * 64, {}), "minmax", 99.9)
+            seen = observe(prepared[opset], in_batches(inputs, range(64), lambda part: part))
+            ranges[opset] = estimate_ranges(seen, "minmax", 99.9)
         return quantize_static(prepared[opset], ranges[opset], activation, weight, per_channel)
 
     return make

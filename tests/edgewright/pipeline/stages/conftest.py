@@ -14,7 +14,7 @@ from edgewright.pipeline.recipe import Recipe
 from edgewright.pipeline.stages import compress, quantize, snapshot, train
 from edgewright.pipeline.stages.compress import CompressResult
 from edgewright.pipeline.stages.quantize import QuantizeResult
-from edgewright.pipeline.stages.snapshot import SnapshotResult
+from edgewright.pipeline.stages.snapshot import SnapshotResult, SnapshotsResult
 from edgewright.pipeline.stages.train import TrainResult
 from edgewright.pipeline.targets import Target
 
@@ -29,7 +29,7 @@ _RECIPE: dict[str, Any] = {
         {"name": "p50-i8", "prune": {"sparsity": 0.5, "fine_tune_epochs": 2}, "quantize": {}},
     ],
     "targets": ["here"],
-    "gate": {"accuracy_floor_pct": 50.0},
+    "gate": {"floor_pct": 50.0},
 }
 
 
@@ -39,11 +39,16 @@ class Build:
 
     store: ArtifactStore
     recipe: Recipe
-    data: Outcome[SnapshotResult]
+    data: Outcome[SnapshotsResult]
     base: Outcome[TrainResult]
     pruned: Outcome[CompressResult]
     int8: Outcome[QuantizeResult]
     heard: dict[str, list[Progress]]
+
+    @property
+    def snapshot(self) -> SnapshotResult:
+        """The data: there are no folds."""
+        return self.data.value.folds[0]
 
 
 @pytest.fixture(scope="session")
@@ -63,16 +68,18 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     heard: dict[str, list[Progress]] = {"train": [], "compress": [], "quantize": []}
     variant = recipe.variants[1]
     assert variant.quantize is not None
-    data = snapshot.run(store, recipe.data)
-    base = train.run(store, recipe, data.value, heard["train"].append)
-    pruned = compress.run(store, recipe, data.value, base.value, variant.prune, variant.name, heard["compress"].append)
+    data = snapshot.run(store, recipe.data, recipe.task)
+    fold = data.value.folds[0]
+    base = train.run(store, recipe, fold, "base", heard["train"].append)
+    pruned = compress.run(store, recipe, fold, base.value, variant.prune, variant.name, heard["compress"].append)
     int8 = quantize.run(
         store,
-        data.value,
+        fold,
         pruned.value.model,
         variant.quantize,
         recipe.data.calibration_samples,
         ("uint8", "int8"),
+        recipe.task,
         variant.name,
         heard["quantize"].append,
     )

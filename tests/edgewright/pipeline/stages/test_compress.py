@@ -9,17 +9,15 @@ import pytest
 
 from edgewright.errors import StageError
 from edgewright.pipeline.progress import ignore_progress
-from edgewright.pipeline.recipe import PruneSettings
 from edgewright.pipeline.stages import compress
 from edgewright.pipeline.stages.compress import CompressResult
+from edgewright.pipeline.variant_settings import PruneSettings
 
 
 def run_here(build: Any, prune: PruneSettings | None, **changes: Any) -> CompressResult:
     recipe = build.recipe.model_copy(update=changes)
     base = build.base.value.weights
-    return compress.compress(
-        build.store.root, recipe, build.data.value, base, prune, "work", on_progress=ignore_progress
-    )
+    return compress.compress(build.store.root, recipe, build.snapshot, base, prune, "work", on_progress=ignore_progress)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +27,7 @@ def reference(build: Any) -> CompressResult:
 
 def test_pruning_makes_every_cost_smaller_and_the_reference_none(build: Any, reference: CompressResult) -> None:
     pruned = build.pruned.value
-    for figure in ("parameters", "macs", "size_bytes", "compressed_size_bytes"):
+    for figure in ("parameters", "nonzero_parameters", "macs", "size_bytes", "compressed_size_bytes"):
         assert getattr(pruned.after, figure) < getattr(pruned.before, figure)
         assert getattr(reference.after, figure) == pytest.approx(getattr(pruned.before, figure), rel=0.02)
     assert pruned.before.parameters == reference.before.parameters == reference.after.parameters
@@ -77,11 +75,11 @@ def test_pruned_and_exported_in_another_process_it_is_the_same_file(build: Any) 
 
 def test_it_is_remembered(build: Any) -> None:
     prune = build.recipe.variants[1].prune
-    again = compress.run(build.store, build.recipe, build.data.value, build.base.value, prune, "another-name")
+    again = compress.run(build.store, build.recipe, build.snapshot, build.base.value, prune, "another-name")
     assert again.unchanged and again.value == build.pruned.value
 
 
 def test_an_error_of_the_other_process_keeps_its_class_and_words(build: Any) -> None:
     hopeless = PruneSettings(sparsity=0.05, fine_tune_epochs=1)
     with pytest.raises(StageError, match=r"^sparsity 0\.05 removes no channel of layers \[8, 16\] wide"):
-        compress.run(build.store, build.recipe, build.data.value, build.base.value, hopeless, "p05")
+        compress.run(build.store, build.recipe, build.snapshot, build.base.value, hopeless, "p05")

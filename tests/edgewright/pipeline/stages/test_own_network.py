@@ -39,12 +39,14 @@ def own(build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
 
 
 def test_it_is_trained_pruned_and_quantized_in_processes_of_their_own(build: Any, own: Recipe) -> None:
-    data, variant = build.data.value, own.variants[1]
+    data, variant = build.snapshot, own.variants[1]
     base = train.run(build.store, own, data)
     pruned = compress.run(build.store, own, data, base.value, variant.prune, variant.name)
     assert pruned.value.sparsity_pct > 40
     assert variant.quantize is not None
-    int8 = quantize.run(build.store, data, pruned.value.model, variant.quantize, 100, ("uint8", "int8"), variant.name)
+    int8 = quantize.run(
+        build.store, data, pruned.value.model, variant.quantize, 100, ("uint8", "int8"), own.task, variant.name
+    )
     assert (int8.value.quantized_operators, int8.value.float_operators) == (3, 0)
     assert train.run(build.store, own, data).unchanged
     Path("net_in_stages.py").write_text(NET.replace("ReLU", "LeakyReLU"))
@@ -56,7 +58,7 @@ def test_what_does_not_fit_is_told_before_the_training_by_its_key(build: Any, ow
     with pytest.raises(
         StageError, match=r"^architecture: Net answers a batch float32 \[2, 1, 28, 28\] with float32 \[2, 7\]"
     ):
-        train.run(build.store, own, build.data.value)
+        train.run(build.store, own, build.snapshot)
     Path("net_in_stages.py").write_text(NET.replace("16, hidden, 3, stride=2", "16, hidden, 3, stride=2, groups=2"))
     with pytest.raises(StageError, match=r"^variants\[1\]\.prune: Conv2d body\.2 has 2 groups of several channels"):
-        train.run(build.store, own, build.data.value)
+        train.run(build.store, own, build.snapshot)

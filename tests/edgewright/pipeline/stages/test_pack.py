@@ -19,7 +19,7 @@ LABEL = Label("digits", "here", "p50-i8", "b1")
 
 @pytest.fixture(scope="module")
 def packed(build: Any, target: Target) -> PackResult:
-    return pack.run(build.store, build.data.value, build.int8.value.model, target, LABEL).value
+    return pack.run(build.store, build.snapshot, build.int8.value.model, target, build.recipe.task, None, LABEL).value
 
 
 def test_the_bundle_holds_the_model_and_says_what_it_is(
@@ -36,8 +36,8 @@ def test_the_bundle_holds_the_model_and_says_what_it_is(
         "p50-i8",
         "b1",
     )
-    assert manifest.data_sha256 == build.data.value.sha256
-    assert manifest.preprocessing == build.data.value.preprocessing
+    assert manifest.data_sha256 == build.snapshot.sha256
+    assert manifest.preprocessing == build.snapshot.preprocessing
 
 
 def test_it_reproduces_its_golden_samples(build: Any, packed: PackResult, tmp_path: Path) -> None:
@@ -47,9 +47,9 @@ def test_it_reproduces_its_golden_samples(build: Any, packed: PackResult, tmp_pa
 
 
 def test_it_is_remembered_and_another_build_is_another_bundle(build: Any, packed: PackResult, target: Target) -> None:
-    data, model = build.data.value, build.int8.value.model
-    assert pack.run(build.store, data, model, target, LABEL).unchanged
-    other = pack.run(build.store, data, model, target, Label("digits", "here", "p50-i8", "b2"))
+    data, model = build.snapshot, build.int8.value.model
+    assert pack.run(build.store, data, model, target, build.recipe.task, None, LABEL).unchanged
+    other = pack.run(build.store, data, model, target, build.recipe.task, None, Label("digits", "here", "p50-i8", "b2"))
     assert other.value.sha256 != packed.sha256
 
 

@@ -20,7 +20,7 @@ def test_every_epoch_is_remembered_with_its_figures(build: Any) -> None:
 
 
 def test_another_process_trains_the_same_weights_bit_by_bit(build: Any) -> None:
-    here = train.train_base(build.store.root, build.recipe, build.data.value, on_progress=ignore_progress)
+    here = train.train_base(build.store.root, build.recipe, build.snapshot, on_progress=ignore_progress)
     assert here.weights == build.base.value.weights
 
 
@@ -36,12 +36,12 @@ def with_training(recipe: Recipe, **changes: Any) -> Recipe:
 def test_it_is_not_trained_again_for_what_does_not_matter(build: Any) -> None:
     later = with_training(build.recipe, deadline_s=7200.0)
     described = later.model_copy(update={"description": "reads digits", "gate": None, "variants": []})
-    again = train.run(build.store, described, build.data.value)
+    again = train.run(build.store, described, build.snapshot)
     assert again.unchanged and again.value == build.base.value
 
 
 def test_what_matters_is_another_training(build: Any) -> None:
-    data = build.data.value
+    data = build.snapshot
     inputs = train.training_inputs(build.recipe, data)
     for other in (
         build.recipe.model_copy(update={"seed": 4}),

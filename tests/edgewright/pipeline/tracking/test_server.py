@@ -293,6 +293,16 @@ def test_a_server_whose_leader_was_killed_is_cleared_away_and_started_anew(home:
 
 
 @pytest.mark.slow
+def test_a_server_that_was_killed_before_it_was_needed_is_started_again(home: Path) -> None:
+    with TrackingServer(home) as server:
+        server.begin()
+        for process in servers_of(home):
+            process.kill()
+        assert get(f"{server.wait().uri}/health")[0] == 200
+    assert servers_of(home) == []
+
+
+@pytest.mark.slow
 def test_a_port_that_was_taken_meanwhile_is_exchanged(home: Path, remote: str) -> None:
     taken = int(remote.rpartition(":")[2])
     (store_folder(home) / "server.json").write_text(json.dumps({"server": None, "port": taken, "users": {}}))

@@ -20,7 +20,6 @@ from edgewright.pipeline.training.pytorch import (
     TrainingPlan,
     TrainingResult,
     _optimizer,
-    _shifted,
     load_weights,
     predict,
     train,
@@ -119,37 +118,6 @@ def test_progress_never_runs_backwards_and_ends_at_the_end(
     assert heard[-1].work == "p50"
     assert heard[-1].done == heard[-1].total
     assert heard[-1].note.startswith("epoch 2/2  val ")
-
-
-# --- shifts -------------------------------------------------------------------------------------------------------
-
-
-def test_shifts_move_whole_images_and_lose_no_ink(some_digits: Any) -> None:
-    images = torch.from_numpy(some_digits.inputs[:300])
-    margin = torch.ones(28, 28, dtype=torch.bool)
-    margin[2:-2, 2:-2] = False
-    batch = images[(images[..., margin] == images.min()).all(dim=(1, 2))]  # moved by up to 2, their ink stays inside
-    assert len(batch) > 200
-    moved = _shifted(batch, 2, torch.Generator().manual_seed(0))
-    assert moved.shape == batch.shape and moved.dtype == batch.dtype
-    background = batch.min()
-    seen = set()
-    for before, after in zip(batch, moved, strict=True):
-        fits = [
-            (down, right)
-            for down in range(-2, 3)
-            for right in range(-2, 3)
-            if torch.equal(torch.roll(before, (down, right), (1, 2)), after)
-        ]
-        assert len(fits) == 1, "an image is itself, moved"
-        seen.add(fits[0])
-        assert (after > background).sum() == (before > background).sum()
-    assert len(seen) == 25, "all offsets occur"
-
-
-def test_no_shift_is_no_change(some_digits: Any) -> None:
-    batch = torch.from_numpy(some_digits.inputs[:4])
-    assert torch.equal(_shifted(batch, 0, torch.Generator()), batch)
 
 
 # --- hooks that change the model ----------------------------------------------------------------------------------

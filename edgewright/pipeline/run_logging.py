@@ -1,0 +1,160 @@
+"""Logs a target's variants as flat runs: figures, settings, training curves, and the files that later judgements need."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgewright.pipeline.artifact_store import ArtifactStore
+from edgewright.pipeline.built import BuiltVariant, TargetBuild, pooled_answers
+from edgewright.pipeline.incumbents import BUNDLE, PREDICTIONS
+from edgewright.pipeline.judging import Decision
+from edgewright.pipeline.kept_evidence import FOLDER as EVIDENCE
+from edgewright.pipeline.kept_evidence import save_evidence
+from edgewright.pipeline.run_metrics import metrics_of, settings_of
+from edgewright.pipeline.stages.pack import PackResult, unpack
+from edgewright.pipeline.stages.train import Epoch, TrainResult
+from edgewright.pipeline.tracking import RunRecord, Tracking, log_run, update_run
+from edgewright.pipeline.verdict import Verdict
+
+REFERENCE = "reference"
+VERDICT = "verdict.json"
+CONTEXT = "context.json"
+
+
+def git_commit(folder: Path) -> str:
+    """The commit of a checkout, with ``-dirty`` where files differ from it; ``unknown`` outside of one."""
+    answer = subprocess.run(
+        ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return answer.stdout.strip() if answer.returncode == 0 else "unknown"
+
+
+def log_runs(
+    store: ArtifactStore,
+    tracking: Tracking,
+    built: TargetBuild,
+    decision: Decision,
+    packed: Mapping[str, PackResult],
+) -> dict[str, str]:
+    """Logs one run per variant, unless it is there already; returns the runs' ids by variant."""
+    commit = git_commit(Path(__file__).parent)
+    tested = {each.choice.released: each for each in decision.tested}
+    reference = pooled_answers(store, built.folds, built.of_every_fold(built.reference))
+    run_ids = {}
+    for name, variant in built.variants.items():
+        judged = tested.get(name)
+        answers = pooled_answers(store, built.folds, judged.choice.of_fold if judged else built.of_every_fold(name))
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            answers.save(folder / PREDICTIONS)
+            artifacts = {
+                PREDICTIONS: folder / PREDICTIONS,
+                "validation_predictions.npz": store.path(variant.evaluation.validation),
+                "model.onnx": store.path(variant.model),
+                "data_card.json": store.path(built.snapshot.card),
+                CONTEXT: _write(folder / CONTEXT, _context(built, name)),
+            }
+            if variant.quantize and variant.quantize.audit:
+                artifacts["calibration.json"] = _write(folder / "calibration.json", _calibration(variant))
+            if judged:
+                artifacts[VERDICT] = _write(folder / VERDICT, judged.verdict.to_json())
+                artifacts["verdict.md"] = _write(folder / "verdict.md", judged.verdict.to_markdown())
+                artifacts[EVIDENCE] = save_evidence(judged.evidence, folder / EVIDENCE)
+                # Whatever was put to the gate may be chosen, if not today then judged against the next champion.
+                artifacts[BUNDLE] = unpack(store, packed[name], folder / BUNDLE)
+                artifacts[REFERENCE] = unpack(store, packed[built.reference], folder / REFERENCE)
+            record = RunRecord(
+                model=built.recipe.model,
+                build=built.build,
+                variant=name,
+                target=built.target_name,
+                params=settings_of(built, name),
+                metrics=metrics_of(built, name, answers, reference),
+                series=_series(built.base, variant),
+                tags={
+                    **(verdict_tags(judged.verdict) if judged else {"edgewright.verdict": "not put to the gate"}),
+                    "edgewright.git_commit": commit,
+                    "edgewright.data_sha256": built.data_sha256,
+                },
+                artifacts=artifacts,
+            )
+            run_ids[name] = log_run(tracking, record)
+    return run_ids
+
+
+def verdict_tags(verdict: Verdict) -> dict[str, str]:
+    """What a run's and a version's tags say of a verdict."""
+    waivers = "; ".join(f"{each.check}: {each.reason} ({each.person})" for each in verdict.waivers)
+    return {"edgewright.verdict": verdict.outcome, **({"edgewright.waiver": waivers} if waivers else {})}
+
+
+def log_verdict(tracking: Tracking, run_id: str, verdict: Verdict) -> None:
+    """Replaces a run's verdict by a later one."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = _write(Path(scratch) / VERDICT, verdict.to_json())
+        markdown = _write(Path(scratch) / "verdict.md", verdict.to_markdown())
+        update_run(tracking, run_id, tags=verdict_tags(verdict), artifacts={VERDICT: path, "verdict.md": markdown})
+
+
+def epochs_of(base: TrainResult, variant: BuiltVariant) -> list[Epoch]:
+    """The base's epochs, then the fine-tuning's."""
+    return [*base.history, *(variant.compress.fine_tuning.history if variant.compress.fine_tuning else ())]
+
+
+def _series(base: TrainResult, variant: BuiltVariant) -> dict[str, list[tuple[int, float]]]:
+    """Training curves."""
+    epochs = list(enumerate(epochs_of(base, variant), 1))
+    accuracies = [
+        (step, epoch.validation_accuracy_pct) for step, epoch in epochs if epoch.validation_accuracy_pct is not None
+    ]
+    return {
+        "epoch_train_loss": [(step, epoch.train_loss) for step, epoch in epochs],
+        "epoch_validation_loss": [(step, epoch.validation_loss) for step, epoch in epochs],
+        **({"epoch_validation_accuracy_pct": accuracies} if accuracies else {}),
+    }
+
+
+def _context(built: TargetBuild, variant: str) -> str:
+    """What a later judgement needs to know of this one: the recipe, the target, sizes and class names."""
+    chosen = built.variants[variant]
+    return json.dumps(
+        {
+            "recipe": built.recipe.model_dump(mode="json"),
+            "target_name": built.target_name,
+            "target": built.target.model_dump(mode="json"),
+            "size_bytes": chosen.evaluation.size_bytes,
+            "reference_size_bytes": built.variants[built.reference].evaluation.size_bytes,
+            "is_reference": chosen.variant.is_reference,
+            "class_names": list(built.snapshot.class_names),
+            "operators": chosen.compress.operators,
+        },
+        indent=1,
+    )
+
+
+def _calibration(variant: BuiltVariant) -> str:
+    quantized = variant.quantize
+    assert quantized is not None and quantized.audit is not None, "only calibrated variants have an audit"
+    return json.dumps(
+        {
+            "method": quantized.method,
+            "trials": [dataclasses.asdict(trial) for trial in quantized.trials],
+            "audit": dataclasses.asdict(quantized.audit),
+            "quantized_operators": quantized.quantized_operators,
+            "float_operators": quantized.float_operators,
+        },
+        indent=1,
+    )
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
