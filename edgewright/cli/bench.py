@@ -152,16 +152,17 @@ def _timed_build(recipe: Path, targets: Path, home: Path, tell: Callable[[str], 
         seconds = time.monotonic() - started
         errors.seek(0)
         if process.returncode not in {EXIT_PASSED, EXIT_REFUSED, EXIT_NOT_MEASURABLE}:
-            raise EdgewrightError(f"{recipe} could not be built: {errors.read().strip()}")
+            said = errors.read().strip() or "it said nothing"
+            raise EdgewrightError(f"{recipe} could not be built (exit status {process.returncode}): {said}")
     return seconds
 
 
 def _let_end(process: subprocess.Popen[str]) -> None:
-    """Ctrl-C reaches a build as well, which then takes its servers down; only what does not end is ended."""
+    """Ctrl-C reaches a build as well, which then takes its servers down; one that does not end is killed."""
     try:
         process.wait(_LEAVE_S)
     except subprocess.TimeoutExpired:
-        process.terminate()
+        process.kill()  # unlike SIGTERM this also ends one that somebody stopped; a build is safe to kill
         process.wait()
 
 

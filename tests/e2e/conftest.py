@@ -246,9 +246,9 @@ class Workshop:
         assert shown <= complete, "half a run is never shown"
 
     def litter(self) -> list[str]:
-        """What commands left among the system's temporary files; torch's cache is meant to stay."""
+        """What commands left among the system's temporary files, but for what is meant to stay: a cache, and a lock."""
         left = [path.name for path in (self.folder / "scratch").iterdir()]
-        return [name for name in left if not name.startswith("torchinductor_")]
+        return [name for name in left if not name.startswith(("torchinductor_", "edgewright-measure-"))]
 
     def stop(self) -> None:
         """Ends whatever a failed test left running here."""

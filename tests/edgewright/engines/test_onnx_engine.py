@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -200,3 +203,15 @@ def test_a_model_that_fails_while_running_is_an_engine_error() -> None:
     model = build([helper.make_node("Reshape", ["x", "s"], ["y"])], None, [info("y", ["n", 7])], [shape])
     with pytest.raises(EngineError, match="cannot run the model"):
         load(model).run(np.zeros((1, 4), np.float32))
+
+
+def test_the_runtime_leaves_no_identifier_behind_and_reports_to_nobody(tmp_path: Path) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
+    program = "from edgewright.engines import onnx_engine; import onnxruntime; onnxruntime.get_available_providers()"
+    subprocess.run(
+        [sys.executable, "-c", program],
+        env={**kept, "HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
+        cwd=Path(__file__).parents[3],
+        check=True,
+    )
+    assert list(tmp_path.rglob("*")) == []
