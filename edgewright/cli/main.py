@@ -68,7 +68,14 @@ def build_parser() -> argparse.ArgumentParser:
         help='let a check of the gate not stand in the way, e.g. "class 8=the new camera shows no eights"; stored and shown',
     )
     parsers["build"].add_argument("--by", metavar="NAME", help="who waives (default: you)")
-    parsers["bench"].add_argument("recipes", type=Path, nargs="+", metavar="RECIPE", help="recipe files")
+    parsers["bench"].add_argument(
+        "recipes", type=Path, nargs="*", metavar="RECIPE", help="recipe files (default: the ones that ship)"
+    )
+    parsers["bench"].add_argument(
+        "--models-only",
+        action="store_true",
+        help="leave the builds out; measure the models that `edgewright build` left in $EDGEWRIGHT_HOME",
+    )
     parsers["bench"].add_argument("--json", type=Path, default=Path("bench.json"), help="result (default: %(default)s)")
     parsers["compare"].add_argument("model", help="model name, e.g. digits")
     parsers["compare"].add_argument("--build", metavar="ID", help="a build's identity (default: the newest)")
