@@ -98,7 +98,7 @@ def test_too_few_samples_say_how_many_and_where() -> None:
 
 
 def test_a_class_without_a_sample_is_named() -> None:
-    with pytest.raises(CalibrationError, match=r"no sample of class 'eel'\. Raise data\.calibration_share\."):
+    with pytest.raises(CalibrationError, match=r"no sample of class 'eel'\. Give the split more"):
         select_calibration_set(np.array([0, 1, 0, 1]), digests(4), CLASSES, 2, CLASSIFICATION)
 
 

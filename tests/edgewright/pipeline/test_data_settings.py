@@ -74,8 +74,9 @@ def test_the_shipped_recipe_of_digits_is_read_as_ever() -> None:
 
 
 def test_every_section_that_the_guide_shows_is_read() -> None:
-    guide = (Path(__file__).parents[3] / "docs" / "guides" / "own-data.md").read_text(encoding="utf-8")
-    blocks = [YAML(typ="safe").load(block) for block in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)]
+    folder = Path(__file__).parents[3] / "docs" / "guides"
+    guides = "".join((folder / name).read_text("utf-8") for name in ("own-data.md", "industrial-example.md"))
+    blocks = [YAML(typ="safe").load(block) for block in re.findall(r"```yaml\n(.*?)```", guides, re.DOTALL)]
     sections = [SETTINGS.validate_python(block["data"]) for block in blocks if "dataset" in block.get("data", {})]
     assert {section.dataset for section in sections} == {"image_folder", "npz", "table", "entry_point", "solar_cells"}
 
