@@ -125,8 +125,18 @@ class BuildSummary:
 
     @property
     def judged(self) -> str:
-        """What was built and judged, as JSON: the same for the same build and verdicts, however often it is built again."""
-        targets = [[each.target, each.version, each.champion, each.verdict.to_json()] for each in self.targets]
+        """What was built and how it was judged, as JSON: the same however often the same is built again.
+
+        Single checks do not count: a release that took office is compared with itself from then on, which is no news.
+        """
+        targets = [
+            [
+                *(each.target, each.version, each.champion, each.chosen, each.outcome),
+                [asdict(waiver) for waiver in each.verdict.waivers],
+                [[variant.variant, variant.outcome, variant.metrics] for variant in each.variants],
+            ]
+            for each in self.targets
+        ]
         return json.dumps([self.model, self.build, targets, [asdict(each) for each in self.missing]])
 
     def to_json(self) -> str:

@@ -15,8 +15,6 @@ pytestmark = pytest.mark.slow
 ORDER = ("snapshot", "train", "compress", "quantize", "evaluate", "measure", "robustness", "pack", "report")
 # What a stage is called in the store, and on the screen where that differs.
 SHOWN = {"snapshot": "data", "robustness": "stress"}
-# What looks at the registry is done again by every build, and drawn again when that says something else.
-WITH_REGISTRY = {"publish", "report"}
 
 
 def flip(path: Path) -> None:
@@ -53,7 +51,7 @@ def named_in(value: Any) -> Iterator[str]:
 
 def made_anew(out: str) -> set[str]:
     words = [line.split() for line in out.splitlines() if " ✓ " in line and not line.endswith("unchanged")]
-    return {line[0] for line in words if line[0] not in {"release", "build", *WITH_REGISTRY}}
+    return {line[0] for line in words if line[0] not in {"publish", "release", "build"}}
 
 
 def release_of(summary: dict[str, Any]) -> Any:
@@ -65,10 +63,7 @@ def release_of(summary: dict[str, Any]) -> Any:
 def test_what_rots_is_noticed_and_made_again_as_it_was(first_build: Any, make_workshop: Any) -> None:
     workshop = make_workshop(first_build.workshop)
     recipe, old = workshop.write_lean_recipe("lean.yaml"), records(workshop)
-    done, _ = workshop.build(recipe)
-    assert (done.status, done.err) == (0, "")
-    old |= {record for record in records(workshop) if record.parent.name == "report"}
-    done, summary = workshop.build(recipe)  # its report says what all later ones say: that this champion is in office
+    done, summary = workshop.build(recipe)
     assert (done.status, done.err) == (0, "")
     expected, ours = release_of(summary), records(workshop) - old
     store = workshop.home / "store"
@@ -78,9 +73,10 @@ def test_what_rots_is_noticed_and_made_again_as_it_was(first_build: Any, make_wo
         """Builds again; exactly the stages that lost something are done again, and everything is whole after that."""
         done, summary = workshop.build(recipe)
         assert (done.status, done.err) == (0, "")
-        assert made_anew(done.out) == {SHOWN.get(stage, stage) for stage in hit} - WITH_REGISTRY
+        assert made_anew(done.out) == {SHOWN.get(stage, stage) for stage in hit}
         assert release_of(summary) == expected
-        for path in set().union(*names.values()):
+        # A report that is drawn again says who is in office by now: its record names other files than before.
+        for path in {path for record in ours for path in named_in(json.loads(record.read_bytes()))}:
             assert hashlib.sha256((store / path).read_bytes()).hexdigest() == Path(path).name
 
     def artifacts(stage: str) -> set[str]:
