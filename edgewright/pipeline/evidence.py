@@ -203,7 +203,7 @@ class Evidence:
         quality: By which figure answers are judged.
         candidate: Answers of the variant under judgement; with folds, those of all folds together.
         reference: Answers of the uncompressed model of the same training run.
-        champion: Answers of the release that devices run today.
+        champion: Answers of the release that devices run today; where samples come in groups, maybe of a part of them.
         baseline: Answers of the pinned baseline.
         measured: Size, latency, memory and providers.
         groups: The group (person, recording) of each sample; None where samples stand alone.

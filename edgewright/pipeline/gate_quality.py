@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from edgewright.errors import GateError
@@ -49,7 +51,8 @@ def _against_release(
     name: str, other: Predictions | NoneYet | Unavailable, evidence: Evidence, limits: GateLimits
 ) -> Check:
     if isinstance(other, Predictions):
-        return _drop(name, f"keep the {name}, or train longer or on more data", other, evidence, limits)
+        remedy = f"keep the {name}, or train longer or on more data"
+        return _drop(name, remedy, other, _where_answered(other, evidence), limits)
     check = f"{evidence.quality.word} against {name}"
     if isinstance(other, NoneYet):
         return Check(name=check, outcome="pass", reason=f"no {name} yet: nothing to compare with")
@@ -60,6 +63,27 @@ def _against_release(
         unit="points",
         reason=f"the {name} exists, but its predictions could not be had: {other.reason}",
         remedy=f"make the {name}'s bundle available and evaluate it on this test split",
+    )
+
+
+def _where_answered(other: Predictions, evidence: Evidence) -> Evidence:
+    """The evidence on the samples that a release of earlier folds answered, where groups have joined since.
+
+    On those both models' answers are of groups that neither had met. How many groups that leaves, and whether they are
+    enough, is for the bounds to say.
+    """
+    candidate, groups = evidence.candidate, evidence.groups
+    position = {digest: index for index, digest in enumerate(candidate.sample_sha256)}
+    if groups is None or not len(other) < len(candidate) or not position.keys() >= set(other.sample_sha256):
+        return evidence
+    shared = np.array([position[digest] for digest in other.sample_sha256], dtype=np.int64)
+    return dataclasses.replace(
+        evidence,
+        candidate=candidate.take(shared),
+        reference=evidence.reference.take(shared),
+        groups=tuple(groups[index] for index in shared),
+        slices={},
+        corrupted={},
     )
 
 

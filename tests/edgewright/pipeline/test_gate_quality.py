@@ -223,3 +223,24 @@ class TestGroups:
         check = check_of("accuracy against reference", evidence(groups=four))
         assert (check.outcome, check.groups) == ("not_measurable", 4)
         assert check.reason and check.remedy
+
+
+class TestAReleaseOfEarlierFolds:
+    """People have joined since: both releases are compared on those whom either answered without having met them."""
+
+    people = tuple(f"person {index // 100}" for index in range(1000))
+
+    def test_is_compared_on_the_people_that_it_answered(self) -> None:
+        champion = answers(1000, range(0, 0)).take(np.arange(300, 1000))
+        # Everything that the candidate lost, it lost on people whom the champion has never seen.
+        check = check_of("accuracy against champion", evidence(lost=200, champion=champion, groups=self.people))
+        assert (check.outcome, check.figure, check.samples, check.groups) == ("pass", 0.0, 700, 7)
+
+    def test_decides_nothing_where_they_share_too_few(self) -> None:
+        champion = answers(1000, range(0, 0)).take(np.arange(700, 1000))
+        check = check_of("accuracy against champion", evidence(champion=champion, groups=self.people))
+        assert (check.outcome, check.groups) == ("not_measurable", 3)
+
+    def test_samples_that_stand_alone_must_all_be_answered(self) -> None:
+        with pytest.raises(GateError, match="candidate has 1000 samples, champion has 700"):
+            quality_checks(evidence(champion=answers(1000, range(0, 0)).take(np.arange(300, 1000))), LIMITS)

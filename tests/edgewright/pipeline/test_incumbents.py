@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgewright.pipeline.data_settings import DigitsSettings
+from edgewright.pipeline.built import pool
+from edgewright.pipeline.data_settings import DigitsSettings, MotionSettings
 from edgewright.pipeline.datasets import digits
 from edgewright.pipeline.datasets.dataset import take_subset
 from edgewright.pipeline.evidence import NoneYet, Unavailable
@@ -125,3 +126,31 @@ def test_answers_that_cannot_be_had_are_said_to_be_missing_and_why(
     answer = ask(hand_made, version, take(31))
     assert isinstance(answer, Unavailable)
     assert "model.onnx" in answer.reason
+
+
+def test_of_people_in_folds_only_those_count_whom_both_releases_answered_as_strangers(
+    hand_made: Any, release: Callable[..., Any]
+) -> None:
+    """Its bundle has trained on people whom other folds test: running it on them again would flatter it."""
+    data = MotionSettings(dataset="motion")
+    folds = snapshot_stage.run(hand_made.store, data, QUESTION).value.folds
+    splits = [snapshot_stage.load(hand_made.store, fold).test for fold in folds]
+    today = pool([Predictions(split.sample_sha256, split.labels, split.labels) for split in splits])
+
+    def ask_folds() -> Any:
+        return incumbent_predictions(hand_made.store, hand_made.tracking, version, folds, QUESTION)
+
+    earlier = np.arange(len(splits[0].labels), len(today))  # before the first fold's people joined
+    version, _ = release(today.take(earlier[::-1]))
+    assert ask_folds() == today.take(earlier), "in today's order"
+    assert records(hand_made) == 0, "the bundle is not run"
+
+
+def test_a_release_that_answered_none_of_todays_people_cannot_be_compared(
+    hand_made: Any, release: Callable[..., Any]
+) -> None:
+    folds = snapshot_stage.run(hand_made.store, MotionSettings(dataset="motion"), QUESTION).value.folds
+    version, _ = release(hand_made.predictions(0))
+    answer = incumbent_predictions(hand_made.store, hand_made.tracking, version, folds, QUESTION)
+    assert isinstance(answer, Unavailable)
+    assert "answered none of today's test samples" in answer.reason
