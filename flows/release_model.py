@@ -75,11 +75,11 @@ def release_model(recipe: Recipe, targets_file: str = TARGETS_FILE, waivers: Seq
         repair(tracking, recipe.model)
         build = build_identity(recipe, targets, folds, measured)
         releases = []
-        for name in recipe.targets:
-            made = TargetBuild(recipe, build, name, targets[name], folds[name], measured[name])
-            releases.append(release_target(workspace, tracking, made, waivers))
         facts = sample_facts(workspace.store, data.folds)
-        summary = summarize(workspace.store, tracking.uri, releases, facts, missing)
+        for name in recipe.targets:
+            made = TargetBuild(recipe, build, name, targets[name], folds[name], facts, measured[name])
+            releases.append(release_target(workspace, tracking, made, waivers))
+        summary = summarize(workspace.store, tracking.uri, releases, missing)
         drawn = call(draw_report, workspace, summary, releases)
         summary = replace(summary, report=str(call(log_build_report, workspace, tracking, summary, drawn)))
         show_summary(summary)

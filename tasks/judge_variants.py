@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from prefect import task
 
 from edgewright.pipeline.artifact_store import Artifact
-from edgewright.pipeline.built import BuiltVariant, TargetBuild, sample_facts
+from edgewright.pipeline.built import BuiltVariant, TargetBuild
 from edgewright.pipeline.incumbents import incumbent_predictions
 from edgewright.pipeline.judging import Choice, Decision, Robustness, decide
 from edgewright.pipeline.recipe import Recipe
@@ -97,7 +97,6 @@ def judge_target(
         store,
         built,
         choices,
-        sample_facts(store, snapshots),
         stressed,
         champion=incumbent_predictions(store, tracking, champion, snapshots, question),
         baseline=incumbent_predictions(store, tracking, baseline, snapshots, question),

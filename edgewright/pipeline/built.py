@@ -66,6 +66,19 @@ class Fold:
 
 
 @dataclass(frozen=True)
+class SampleFacts:
+    """What is known of the test samples beside their labels, in the order of the pooled predictions.
+
+    Attributes:
+        groups: One group per sample; None where samples stand alone.
+        slices: By what an evaluation can be sliced: ``class``, ``group`` and the data's columns, one text per sample.
+    """
+
+    groups: tuple[str, ...] | None
+    slices: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
 class TargetBuild:
     """All that a build made for one target.
 
@@ -75,6 +88,7 @@ class TargetBuild:
         target_name: Name of the target.
         target: The target.
         folds: At least one; the first one's models may be released.
+        facts: Groups and slices of all folds' test samples.
         measured: Latency of the first fold's models; None where the target is not this machine.
         reports: What devices measured of them since, by variant.
     """
@@ -84,6 +98,7 @@ class TargetBuild:
     target_name: str
     target: Target
     folds: tuple[Fold, ...]
+    facts: SampleFacts
     measured: MeasureResult | None
     reports: Mapping[str, BenchReport] = field(default_factory=dict)
 
@@ -120,19 +135,6 @@ class TargetBuild:
     def of_every_fold(self, variant: str) -> tuple[str, ...]:
         """The same variant in every fold."""
         return (variant,) * len(self.folds)
-
-
-@dataclass(frozen=True)
-class SampleFacts:
-    """What is known of the test samples beside their labels, in the order of the pooled predictions.
-
-    Attributes:
-        groups: One group per sample; None where samples stand alone.
-        slices: By what an evaluation can be sliced: ``class``, ``group`` and the data's columns, one text per sample.
-    """
-
-    groups: tuple[str, ...] | None
-    slices: Mapping[str, tuple[str, ...]]
 
 
 def data_sha256(snapshots: Sequence[SnapshotResult]) -> str:

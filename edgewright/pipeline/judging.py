@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edgewright.bench_report import BenchReport
 from edgewright.errors import GateError
 from edgewright.pipeline.artifact_store import ArtifactStore
-from edgewright.pipeline.built import Fold, SampleFacts, TargetBuild, pool, pooled_answers
+from edgewright.pipeline.built import Fold, TargetBuild, pool, pooled_answers
 from edgewright.pipeline.evidence import (
     Budgets,
     Corrupted,
@@ -138,7 +138,6 @@ def decide(
     store: ArtifactStore,
     built: TargetBuild,
     choices: Sequence[Choice],
-    facts: SampleFacts,
     stressed: Robustness,
     champion: Incumbent,
     baseline: Incumbent,
@@ -150,7 +149,6 @@ def decide(
         store: Where predictions lie.
         built: What was built for the target.
         choices: From `choose`.
-        facts: Groups and slices of the test samples.
         stressed: What the choices and the reference answer on corrupted samples.
         champion: The champion's answers on the same test samples.
         baseline: The pinned baseline's.
@@ -167,9 +165,9 @@ def decide(
             champion=champion,
             baseline=baseline,
             measured=_measured(built, choice.released, limits.confidence_of_each),
-            groups=facts.groups,
-            slices=facts.slices,
-            corrupted=_corrupted(store, built, choice, facts, stressed),
+            groups=built.facts.groups,
+            slices=built.facts.slices,
+            corrupted=_corrupted(store, built, choice, stressed),
         )
         verdict = judge_with_waivers(
             evidence, limits, built.target, waivers, built.recipe.model, built.target_name, choice.released
@@ -220,14 +218,12 @@ def _contender(fold: Fold, name: str, reference: str, measured: MeasureResult | 
     )
 
 
-def _corrupted(
-    store: ArtifactStore, built: TargetBuild, choice: Choice, facts: SampleFacts, stressed: Robustness
-) -> dict[str, Corrupted]:
+def _corrupted(store: ArtifactStore, built: TargetBuild, choice: Choice, stressed: Robustness) -> dict[str, Corrupted]:
     """Answers on corrupted samples, pooled over folds, by corruption."""
     if built.recipe.gate.robustness is None:
         return {}
     test = pooled_answers(store, built.folds, built.of_every_fold(built.reference))
-    group_of = dict(zip(test.sample_sha256, facts.groups, strict=True)) if facts.groups else None
+    group_of = dict(zip(test.sample_sha256, built.facts.groups, strict=True)) if built.facts.groups else None
 
     def pooled(name: str, variants: Sequence[str]) -> Predictions:
         results = [stressed[index, variant] for index, variant in enumerate(variants)]

@@ -137,7 +137,7 @@ def drop_bounds(
         return sampled.undecidable(f"{quality.word}: {obstacle}", _ELSEWHERE, None)
     few = sampled.too_few(quality, candidate)
     if few is not None:
-        figure = quality.of(other) - quality.of(candidate)
+        figure = quality.of(other, groups) - quality.of(candidate, groups)
         return sampled.undecidable(*few[:2], figure, few[2])
     margin = margin_points / 100
     estimate = drop_estimate(quality, candidate, other, sampled.group, margin, confidence)
@@ -189,7 +189,7 @@ def level_bounds(
         return sampled.undecidable(f"{quality.word}: {obstacle}", _ELSEWHERE, None)
     few = sampled.too_few(quality, predictions)
     if few is not None:
-        return sampled.undecidable(*few[:2], quality.of(predictions), few[2])
+        return sampled.undecidable(*few[:2], quality.of(predictions, groups), few[2])
     floor = floor_pct / 100
     estimate = drop_estimate(quality, predictions, None, sampled.group, 1 - floor, confidence).short_of_one
     needed = estimate.needed(floor, sampled.units)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,8 +67,13 @@ class Quality:
         """The figure's name in metric keys: ``<key>_pct``, ``<key>_drop_points``."""
         return self.metric
 
-    def of(self, predictions: Predictions) -> float:
+    def of(self, predictions: Predictions, groups: Sequence[str] | None = None) -> float:
         """Compute the figure.
+
+        Args:
+            predictions: The answers.
+            groups: Name of every sample's group. Accuracy and skill are then means over groups, each counting alike, as
+                their bounds are; the other figures pool the samples, since a group need not hold every class.
 
         Returns:
             Percent, higher is better; skill may be negative.
@@ -79,6 +85,9 @@ class Quality:
         obstacle = self.obstacle(predictions)
         if obstacle is not None:
             raise DataError(f"{self.word}: {obstacle}")
+        if groups is not None and self.metric in ("accuracy", "skill"):
+            group = np.unique(np.array(groups), return_inverse=True)[1]
+            return float(np.mean([self.of(predictions.take(members)) for members in class_members(group)]))
         if self.naive_error is not None:
             return 100.0 * (1.0 - float(np.mean(absolute_errors(predictions))) / self.naive_error)
         if self.metric == "auroc" and predictions.score is not None:

@@ -33,13 +33,13 @@ def metrics_of(built: TargetBuild, name: str, answers: Predictions, reference: P
         reference: The reference's.
     """
     variant, quality = built.variants[name], built.quality
-    figure, base = quality.of(answers), quality.of(reference)
+    figure, base = (quality.of(each, built.facts.groups) for each in (answers, reference))
     validation = [fold.variants[name].evaluation.validation_pct for fold in built.folds]
     metrics = {
+        **_answer_metrics(built, answers, reference),
         f"{quality.key}_pct": figure,
         f"{quality.key}_drop_points": base - figure,
         f"validation_{quality.key}_pct": float(np.mean(validation)),
-        **_answer_metrics(built, answers, reference),
         "size_kib": variant.evaluation.size_bytes / 1024,
         "compressed_size_kib": variant.evaluation.compressed_size_bytes / 1024,
         "sparsity_pct": variant.compress.sparsity_pct,

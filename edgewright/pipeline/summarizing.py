@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgewright.pipeline.artifact_store import ArtifactStore
-from edgewright.pipeline.built import SampleFacts, TargetBuild, pooled_answers, samples_of
+from edgewright.pipeline.built import TargetBuild, pooled_answers, samples_of
 from edgewright.pipeline.judging import Decision
 from edgewright.pipeline.paired_quality import Drop, Level, drop_bounds, level_bounds
 from edgewright.pipeline.predictions import Predictions
@@ -24,7 +24,6 @@ def summarize(
     store: ArtifactStore,
     tracking_uri: str,
     releases: Sequence[Release],
-    facts: SampleFacts,
     missing: tuple[MissingVariant, ...],
 ) -> BuildSummary:
     """The summary of a build.
@@ -33,7 +32,6 @@ def summarize(
         store: Where predictions lie.
         tracking_uri: Where the runs are.
         releases: One per target, at least one.
-        facts: Groups of the test samples.
         missing: Variants that could not be built.
     """
     first = releases[0][0]
@@ -45,14 +43,12 @@ def summarize(
         data_sha256=first.data_sha256,
         samples=samples_of([fold.snapshot for fold in first.folds]),
         tracking_uri=tracking_uri,
-        targets=tuple(_target(store, facts, *release) for release in releases),
+        targets=tuple(_target(store, *release) for release in releases),
         missing=missing,
     )
 
 
-def _target(
-    store: ArtifactStore, facts: SampleFacts, built: TargetBuild, decision: Decision, published: Published
-) -> TargetSummary:
+def _target(store: ArtifactStore, built: TargetBuild, decision: Decision, published: Published) -> TargetSummary:
     tested = {each.choice.released: each for each in decision.tested}
     reference = pooled_answers(store, built.folds, built.of_every_fold(built.reference))
     variants = []
@@ -60,7 +56,7 @@ def _target(
         judged = tested.get(name)
         answers = pooled_answers(store, built.folds, judged.choice.of_fold if judged else built.of_every_fold(name))
         outcome = judged.verdict.outcome if judged else None
-        variants.append(_variant(built, name, answers, reference, facts, published.run_ids[name], outcome))
+        variants.append(_variant(built, name, answers, reference, published.run_ids[name], outcome))
     return TargetSummary(
         target=built.target_name,
         platform=built.target.platform,
@@ -83,15 +79,14 @@ def _variant(
     name: str,
     answers: Predictions,
     reference: Predictions,
-    facts: SampleFacts,
     run_id: str,
     outcome: Outcome | None,
 ) -> VariantSummary:
     gate = built.recipe.gate
-    level = level_bounds(built.quality, answers, facts.groups, gate.floor_pct, _EACH_OF_TWO)
+    level = level_bounds(built.quality, answers, built.facts.groups, gate.floor_pct, _EACH_OF_TWO)
     drop = None
     if name != built.reference:
-        drop = drop_bounds(built.quality, answers, reference, facts.groups, gate.margin_points, _CONFIDENCE)
+        drop = drop_bounds(built.quality, answers, reference, built.facts.groups, gate.margin_points, _CONFIDENCE)
     return VariantSummary(
         variant=name,
         run_id=run_id,

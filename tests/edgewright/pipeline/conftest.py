@@ -260,7 +260,7 @@ class HandMade:
         base = TrainResult(self.store.put_bytes(b"weights"), epochs, 2, False, "cpu")
         platform = {"platform": "linux/amd64" if measured else "linux/arm64", "engine": "onnxruntime", "pays": ["size"]}
         described = Target.model_validate({**platform, "budgets": {"latency_p95_ms": 20.0}, **(target or {})})
-        return TargetBuild(recipe, build, "t", described, (Fold(snapshot, base, variants),), measured)
+        return TargetBuild(recipe, build, "t", described, (Fold(snapshot, base, variants),), self.facts, measured)
 
     @property
     def facts(self) -> SampleFacts:
@@ -272,7 +272,7 @@ class HandMade:
     ) -> Decision:
         """What the gate says of it."""
         choices = choose(made.recipe, made.folds, made.measured)
-        return decide(self.store, made, choices, self.facts, {}, champion, baseline, waivers)
+        return decide(self.store, made, choices, {}, champion, baseline, waivers)
 
     def metrics(self, made: TargetBuild, name: str) -> dict[str, float]:
         """The figures of one variant."""

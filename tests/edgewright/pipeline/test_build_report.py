@@ -21,7 +21,7 @@ def release(hand_made: Any) -> Any:
     made = hand_made.build(latencies_ms={"fp32": 2.0, "p50": 0.5})
     decision = hand_made.decide(made)
     releases = [(made, decision, hand_made.publish(made, decision))]
-    return summarize(hand_made.store, "http://127.0.0.1:5000", releases, hand_made.facts, ()), releases
+    return summarize(hand_made.store, "http://127.0.0.1:5000", releases, ()), releases
 
 
 def test_its_figures_are_the_summarys(hand_made: Any, release: Any) -> None:

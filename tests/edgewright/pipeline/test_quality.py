@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewright.errors import DataError
+from edgewright.pipeline.paired_quality import level_bounds
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.quality import Quality, auroc, class_members
 
@@ -20,6 +21,23 @@ def answered(labels: list[float], predicted: list[float], score: list[float] | N
 
 def test_accuracy_is_the_share_of_right_answers() -> None:
     assert Quality("accuracy").of(answered([0, 1, 2, 3], [0, 1, 1, 3])) == 75.0
+
+
+def test_over_groups_every_group_counts_alike_however_many_samples_it_gave() -> None:
+    answers = answered([0, 0, 0, 0], [0, 0, 0, 1])
+    assert Quality("accuracy").of(answers) == 75.0
+    assert Quality("accuracy").of(answers, ("anna", "anna", "anna", "ben")) == 50.0
+    values = answered([0.0, 0.0, 0.0], [0.0, 0.0, 0.5])
+    assert Quality("skill", 1.0).of(values, ("anna", "anna", "ben")) == 75.0
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 1)), min_size=12, max_size=60))
+@settings(deadline=None)
+def test_the_figure_is_the_one_that_is_bounded(samples: list[tuple[int, int]]) -> None:
+    groups = tuple(f"person {person}" for person, _ in samples)
+    answers = answered([0] * len(samples), [right for _, right in samples])
+    found = level_bounds(Quality("accuracy"), answers, groups, 50.0, 0.95)
+    assert found.figure == pytest.approx(Quality("accuracy").of(answers, groups))
 
 
 def test_balanced_accuracy_counts_a_rare_class_as_much_as_a_common_one() -> None:
