@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from edgewright.pipeline.paired_quality import Drop, Level, Undecidable
+from edgewright.pipeline.paired_quality import Bounded, Undecidable
 from edgewright.pipeline.verdict import Check, Outcome
 
 
@@ -41,49 +41,7 @@ class Question:
         return "pass" if low >= limit else "fail" if high < limit else "not_measurable"
 
 
-@dataclass(frozen=True)
-class Bounds:
-    """A figure with bounds that each hold with ``confidence``, in the question's unit.
-
-    Attributes:
-        figure: What was measured.
-        low: Lower bound.
-        high: Upper bound.
-        confidence: Confidence of each bound by itself.
-        samples: Number of samples; None where it is not about samples.
-        groups: Number of groups that they come from; None where samples stand alone.
-        needed: About how many would decide; None where it is decided, or where no number would.
-        needed_word: What ``needed`` counts.
-        method: How the bounds were found.
-    """
-
-    figure: float
-    low: float
-    high: float
-    confidence: float
-    samples: int | None = None
-    groups: int | None = None
-    needed: int | None = None
-    needed_word: Literal["samples", "groups"] = "samples"
-    method: str = ""
-
-    @classmethod
-    def of(cls, found: Drop | Level) -> Bounds:
-        """The bounds of a comparison or a level."""
-        return cls(
-            found.figure,
-            found.low,
-            found.high,
-            found.confidence,
-            found.samples,
-            found.groups,
-            found.needed,
-            found.needed_word,
-            found.method,
-        )
-
-
-def answer(question: Question, bounds: Bounds, limit: float, outcome: Outcome, doubt: str, why: str = "") -> Check:
+def answer(question: Question, bounds: Bounded, limit: float, outcome: Outcome, doubt: str, why: str = "") -> Check:
     """Put a decision into a check.
 
     Args:
@@ -123,7 +81,7 @@ def answer(question: Question, bounds: Bounds, limit: float, outcome: Outcome, d
     )
 
 
-def answer_paired(question: Question, found: Drop | Level | Undecidable, limit: float) -> Check:
+def answer_paired(question: Question, found: Bounded | Undecidable, limit: float) -> Check:
     """Decide a comparison (or a level) of answers at its limit; where nothing can be decided, say why."""
     if isinstance(found, Undecidable):
         return undecidable(question, found, limit)
@@ -131,10 +89,10 @@ def answer_paired(question: Question, found: Drop | Level | Undecidable, limit: 
     # A drop as large as its margin is none that is acceptable: non-inferiority is to lose less than the margin.
     if outcome == "not_measurable" and question.at_most and found.low >= limit:
         outcome = "fail"
-    return answer(question, Bounds.of(found), limit, outcome, _more(found.needed, found.needed_word))
+    return answer(question, found, limit, outcome, _more(found.needed, found.needed_word))
 
 
-def stated(question: Question, found: Drop | Level | Undecidable) -> Check:
+def stated(question: Question, found: Bounded | Undecidable) -> Check:
     """A figure that no limit is set for: it passes and is stated, with its bounds where it has some."""
     if isinstance(found, Undecidable):
         reason = f"no limit is set; {found.reason}"

@@ -65,11 +65,6 @@ class DataSection(Strict):
             )
         return count
 
-    @property
-    def split(self) -> SplitRule | GroupFolds:
-        """How the samples are split."""
-        raise NotImplementedError
-
 
 class PoolSection(DataSection):
     """A source that fixes its test split; the shares are of what remains."""

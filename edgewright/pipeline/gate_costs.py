@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from edgewright.pipeline.answers import Bounds, Question, answer, plain, shown
+from edgewright.pipeline.answers import Question, answer, plain, shown
 from edgewright.pipeline.evidence import Budgets, Measured, Pays
+from edgewright.pipeline.paired_quality import Bounded
 from edgewright.pipeline.statistics import Interval
 from edgewright.pipeline.verdict import Check
 
@@ -131,8 +132,8 @@ def _from_interval(question: Question, interval: Interval | None, limit: float, 
     if each < confidence - 1e-9:
         # All of m independent measurements lie above (or below) their median with probability 2^-m.
         least = math.ceil(-math.log2(1 - confidence))
-        bounds = Bounds(interval.point, interval.low, interval.high, each, needed=least)
+        bounds = Bounded(interval.point, interval.low, interval.high, each, needed=least)
         remedy = f"measure over at least {least} fresh processes (gate.latency_processes)"
         return answer(question, bounds, limit, "not_measurable", remedy, f"{100 * confidence:.4g} % is asked for")
-    bounds = Bounds(interval.point, interval.low, interval.high, each)
+    bounds = Bounded(interval.point, interval.low, interval.high, each)
     return answer(question, bounds, limit, question.outcome(bounds.low, bounds.high, limit), _MORE_PROCESSES)

@@ -34,17 +34,15 @@ _MORE_GROUPS = "evaluate on samples of more groups"
 
 
 @dataclass(frozen=True)
-class Drop:
-    """How many points the candidate is worse than another model; negative where it is better.
-
-    ``high <= margin`` shows the drop within the margin, ``low >= margin`` outside of it; else it is not decided.
+class Bounded:
+    """A figure with bounds.
 
     Attributes:
-        figure: The observed drop, in points.
-        low: Lower bound, in points.
-        high: Upper bound, in points.
+        figure: What was observed, in the figure's unit.
+        low: Lower bound.
+        high: Upper bound.
         confidence: Of each bound by itself.
-        samples: How many samples both models answered.
+        samples: How many samples are behind it; None where it is not about samples.
         groups: How many groups they come in; None where every sample stands by itself.
         needed: About how many samples or groups would decide at the same rates; as many as there are where they do;
             None where no number would.
@@ -56,29 +54,25 @@ class Drop:
     low: float
     high: float
     confidence: float
-    samples: int
-    groups: int | None
-    needed: int | None
-    needed_word: NeededWord
-    method: str
+    samples: int | None = None
+    groups: int | None = None
+    needed: int | None = None
+    needed_word: NeededWord = "samples"
+    method: str = ""
 
 
-@dataclass(frozen=True)
-class Level:
-    """How good the model is by itself, in percent; the fields are those of ``Drop``.
+class Drop(Bounded):
+    """How many points the candidate is worse than another model; negative where it is better.
+
+    ``high <= margin`` shows the drop within the margin, ``low >= margin`` outside of it; else it is not decided.
+    """
+
+
+class Level(Bounded):
+    """How good the model is by itself, in percent.
 
     ``low >= floor`` shows that the floor is held, ``high < floor`` that it is not.
     """
-
-    figure: float
-    low: float
-    high: float
-    confidence: float
-    samples: int
-    groups: int | None
-    needed: int | None
-    needed_word: NeededWord
-    method: str
 
 
 @dataclass(frozen=True)
