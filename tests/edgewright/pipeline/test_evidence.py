@@ -9,27 +9,18 @@ import numpy as np
 import pytest
 
 from edgewright.errors import GateError
-from edgewright.pipeline.evidence import Budgets, Corrupted, Evidence, GateLimits, Measured, NoneYet, SliceLimit
+from edgewright.pipeline.evidence import Budgets, Corrupted, Evidence, GateLimits, NoneYet, SliceLimit
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.quality import Quality
 from edgewright.pipeline.statistics import Interval
+from gate_evidence import UNMEASURED
 
-MEASURED = Measured(
-    size_kib=90.0,
-    reference_size_kib=300.0,
-    latency_p95_ms=None,
-    speedup=None,
-    peak_memory_mib=None,
-    providers_in_use=("CPUExecutionProvider",),
-    required_provider=None,
-    is_reference=False,
-)
 ANSWERS = Predictions(tuple(f"{index:064x}" for index in range(3)), np.zeros(3, np.int64), np.zeros(3, np.int64))
 
 
 def evidence(**changes: Any) -> Evidence:
     values: dict[str, Any] = {"quality": Quality("accuracy"), "candidate": ANSWERS, "reference": ANSWERS}
-    values |= {"champion": NoneYet(), "baseline": NoneYet(), "measured": MEASURED, "groups": None}
+    values |= {"champion": NoneYet(), "baseline": NoneYet(), "measured": UNMEASURED, "groups": None}
     return Evidence(**{**values, **changes})
 
 
@@ -75,12 +66,12 @@ class TestFigures:
     @pytest.mark.parametrize("field", ["size_kib", "reference_size_kib"])
     def test_sizes(self, field: str, bad: float) -> None:
         with pytest.raises(GateError, match=field):
-            dataclasses.replace(MEASURED, **{field: bad})
+            dataclasses.replace(UNMEASURED, **{field: bad})
 
     @pytest.mark.parametrize("field", ["latency_p95_ms", "speedup", "peak_memory_mib"])
     def test_intervals(self, field: str) -> None:
         with pytest.raises(GateError, match=f"lower bound of {field} is -1.0"):
-            dataclasses.replace(MEASURED, **{field: Interval(1.0, -1.0, 2.0, 0.95)})
+            dataclasses.replace(UNMEASURED, **{field: Interval(1.0, -1.0, 2.0, 0.95)})
 
     @pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
     def test_a_budget_that_nothing_or_everything_meets(self, bad: float) -> None:

@@ -9,22 +9,13 @@ import numpy as np
 import pytest
 
 from edgewright.errors import GateError
-from edgewright.pipeline.evidence import Evidence, GateLimits, Measured, NoneYet
+from edgewright.pipeline.evidence import Evidence, GateLimits, NoneYet
 from edgewright.pipeline.gate_agreement import agreement_check
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.quality import Quality
 from edgewright.pipeline.statistics import accuracy_lower_bound
+from gate_evidence import UNMEASURED
 
-MEASURED = Measured(
-    size_kib=90.0,
-    reference_size_kib=300.0,
-    latency_p95_ms=None,
-    speedup=None,
-    peak_memory_mib=None,
-    providers_in_use=("CPUExecutionProvider",),
-    required_provider=None,
-    is_reference=False,
-)
 DIGESTS = tuple(f"{index:064x}" for index in range(1000))
 
 
@@ -42,7 +33,7 @@ def evidence(different: slice | np.ndarray, **changes: Any) -> Evidence:
         "reference": answers(reference),
         "champion": NoneYet(),
         "baseline": NoneYet(),
-        "measured": MEASURED,
+        "measured": UNMEASURED,
         "groups": None,
     }
     return Evidence(**{**values, **changes})
@@ -85,7 +76,7 @@ def test_four_people_decide_nothing_yet_state_their_figure() -> None:
 
 
 def test_the_reference_agrees_with_itself_by_nature() -> None:
-    itself = dataclasses.replace(MEASURED, is_reference=True)
+    itself = dataclasses.replace(UNMEASURED, is_reference=True)
     check = agreement_check(evidence(slice(0), measured=itself), GateLimits(floor_pct=0, agreement_pct=98))
     assert (check.outcome, check.reason) == ("pass", "is the reference itself: nothing to compare with")
 

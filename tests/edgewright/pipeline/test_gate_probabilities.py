@@ -9,21 +9,12 @@ import numpy as np
 import pytest
 
 from edgewright.errors import GateError
-from edgewright.pipeline.evidence import Evidence, GateLimits, Measured, NoneYet
+from edgewright.pipeline.evidence import Evidence, GateLimits, NoneYet
 from edgewright.pipeline.gate_probabilities import probability_check
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.quality import Quality
+from gate_evidence import UNMEASURED
 
-MEASURED = Measured(
-    size_kib=90.0,
-    reference_size_kib=300.0,
-    latency_p95_ms=None,
-    speedup=None,
-    peak_memory_mib=None,
-    providers_in_use=("CPUExecutionProvider",),
-    required_provider=None,
-    is_reference=False,
-)
 SAMPLES = 2000
 DIGESTS = tuple(f"{index:064x}" for index in range(SAMPLES))
 SURE = np.random.default_rng(1).uniform(0.6, 1.0, SAMPLES).astype(np.float32)
@@ -42,7 +33,7 @@ def evidence(score: np.ndarray | None, **changes: Any) -> Evidence:
         "reference": answers(SURE),
         "champion": NoneYet(),
         "baseline": NoneYet(),
-        "measured": MEASURED,
+        "measured": UNMEASURED,
         "groups": None,
     }
     return Evidence(**{**values, **changes})
@@ -106,5 +97,5 @@ class TestOtherTasks:
 
 
 def test_the_reference_is_not_compared_with_itself() -> None:
-    itself = dataclasses.replace(MEASURED, is_reference=True)
+    itself = dataclasses.replace(UNMEASURED, is_reference=True)
     assert probability_check(evidence(SURE, measured=itself), LIMITS).figure is None

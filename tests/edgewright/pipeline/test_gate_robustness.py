@@ -8,21 +8,11 @@ import numpy as np
 import pytest
 
 from edgewright.errors import GateError
-from edgewright.pipeline.evidence import Corrupted, Evidence, GateLimits, Measured, NoneYet
+from edgewright.pipeline.evidence import Corrupted, Evidence, GateLimits, NoneYet
 from edgewright.pipeline.gate_robustness import robustness_checks
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.quality import Quality
-
-MEASURED = Measured(
-    size_kib=90.0,
-    reference_size_kib=300.0,
-    latency_p95_ms=None,
-    speedup=None,
-    peak_memory_mib=None,
-    providers_in_use=("CPUExecutionProvider",),
-    required_provider=None,
-    is_reference=False,
-)
+from gate_evidence import UNMEASURED
 
 
 def answers(wrong: int, samples: int = 1000) -> Predictions:
@@ -40,7 +30,7 @@ def evidence(corrupted: dict[str, Corrupted], *, is_reference: bool = False) -> 
         reference=answers(10),
         champion=NoneYet(),
         baseline=NoneYet(),
-        measured=dataclasses.replace(MEASURED, is_reference=is_reference),
+        measured=dataclasses.replace(UNMEASURED, is_reference=is_reference),
         groups=None,
         corrupted=corrupted,
     )

@@ -9,23 +9,14 @@ import numpy as np
 import pytest
 
 from edgewright.errors import GateError
-from edgewright.pipeline.evidence import Evidence, GateLimits, Measured, NoneYet, SliceLimit
+from edgewright.pipeline.evidence import Evidence, GateLimits, NoneYet, SliceLimit
 from edgewright.pipeline.gate_quality import quality_checks
 from edgewright.pipeline.gate_slices import slice_checks
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.quality import Quality
 from edgewright.pipeline.verdict import Check
+from gate_evidence import UNMEASURED
 
-MEASURED = Measured(
-    size_kib=90.0,
-    reference_size_kib=300.0,
-    latency_p95_ms=None,
-    speedup=None,
-    peak_memory_mib=None,
-    providers_in_use=("CPUExecutionProvider",),
-    required_provider=None,
-    is_reference=False,
-)
 SAMPLES = 2000
 DIGESTS = tuple(f"{index:064x}" for index in range(SAMPLES))
 # Ten classes of 200 samples, ten people of 200 samples: every person shows every class.
@@ -49,7 +40,7 @@ def evidence(candidate: Predictions, **changes: Any) -> Evidence:
         "reference": answers(),
         "champion": NoneYet(),
         "baseline": NoneYet(),
-        "measured": MEASURED,
+        "measured": UNMEASURED,
         "groups": None,
         "slices": {"class": CLASSES},
     }
@@ -183,7 +174,7 @@ class TestByColumn:
 
 
 def test_the_reference_itself_has_nothing_to_lose_but_shows_the_same_checks() -> None:
-    itself = dataclasses.replace(MEASURED, is_reference=True)
+    itself = dataclasses.replace(UNMEASURED, is_reference=True)
     checks = slice_checks(evidence(answers(), measured=itself), limits(SliceLimit("class", 1)))
     assert [check.name for check in checks] == [f"class class{label}" for label in range(10)]
     assert {check.reason for check in checks} == {"is the reference itself: nothing to compare with"}

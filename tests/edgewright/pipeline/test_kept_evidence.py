@@ -10,22 +10,13 @@ import numpy as np
 import pytest
 
 from edgewright.errors import DataError
-from edgewright.pipeline.evidence import Corrupted, Evidence, Measured, NoneYet
+from edgewright.pipeline.evidence import Corrupted, Evidence, NoneYet
 from edgewright.pipeline.kept_evidence import load_evidence, save_evidence
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.quality import Quality
+from gate_evidence import UNMEASURED
 
 COUNT = 12
-MEASURED = Measured(
-    size_kib=1.0,
-    reference_size_kib=2.0,
-    latency_p95_ms=None,
-    speedup=None,
-    peak_memory_mib=None,
-    providers_in_use=("CPUExecutionProvider",),
-    required_provider=None,
-    is_reference=False,
-)
 
 
 def answers(wrong: int) -> Predictions:
@@ -43,7 +34,7 @@ def evidence(groups: tuple[str, ...] | None) -> Evidence:
         reference=answers(1),
         champion=NoneYet(),
         baseline=NoneYet(),
-        measured=MEASURED,
+        measured=UNMEASURED,
         groups=groups,
         slices={"class": tuple("abc"[index % 3] for index in range(COUNT)), "line <1>": ("süd",) * COUNT},
         corrupted={"noise": Corrupted(candidate=answers(5), reference=answers(3), groups=groups)},
