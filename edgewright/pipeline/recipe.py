@@ -33,11 +33,11 @@ class TrainingSettings(Strict):
         1e-3, gt=0, le=1, description="peak of the one-cycle schedule of fine-tuning"
     )
     weight_decay: float = Field(1e-3, ge=0, le=1, description="decoupled weight decay of AdamW")
-    shift_px: int = Field(
+    shift_steps: int = Field(
         2,
         ge=0,
         le=64,
-        description="random shifts of training images (pixels) or windows (samples); rows are not shifted",
+        description="largest random shift of training images (pixels) or windows (time steps); rows are not shifted",
     )
     patience_epochs: int = Field(
         3, ge=1, le=1000, description="stop after this many epochs without a better validation loss"

@@ -200,7 +200,7 @@ def training_plan(recipe: Recipe, training: Samples, epochs: int, learning_rate:
         batch_size=settings.batch_size,
         learning_rate=learning_rate,
         weight_decay=settings.weight_decay,
-        shift_px=settings.shift_px,
+        shift_steps=settings.shift_steps,
         patience_epochs=settings.patience_epochs,
         seed=seed,
         threads=settings.threads,

@@ -53,7 +53,7 @@ class TrainingPlan:
         batch_size: Samples per step.
         learning_rate: Peak of the one-cycle schedule.
         weight_decay: Decoupled weight decay of AdamW.
-        shift_px: Largest random shift of a training sample, in pixels of an image or samples of a window; rows stay.
+        shift_steps: Largest random shift of a training sample, in pixels of an image or samples of a window; rows stay.
         patience_epochs: Epochs without a better validation loss before stopping.
         seed: Seed of order and augmentation.
         threads: CPU threads.
@@ -65,7 +65,7 @@ class TrainingPlan:
     batch_size: int
     learning_rate: float
     weight_decay: float
-    shift_px: int
+    shift_steps: int
     patience_epochs: int
     seed: int
     threads: int
@@ -160,7 +160,7 @@ def train(
             chosen = permutation[step * plan.batch_size : (step + 1) * plan.batch_size].to(device)
             if len(chosen) < 2:  # batch norm needs two samples
                 continue
-            batch, expected = shifted(inputs[chosen], plan.shift_px, order), labels[chosen]
+            batch, expected = shifted(inputs[chosen], plan.shift_steps, order), labels[chosen]
             outputs = model(batch)
             loss = (
                 loss_of.taught(outputs, batch, expected, teacher) if teacher else loss_of.of(outputs, batch, expected)

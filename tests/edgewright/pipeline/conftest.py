@@ -137,7 +137,14 @@ def trained_weights(some_digits: SmallData, make_model: Callable[..., Any]) -> b
     from edgewright.pipeline.training.pytorch import Samples, TrainingPlan, train, weights_to_bytes
 
     plan = TrainingPlan(
-        epochs=6, batch_size=32, learning_rate=1e-2, weight_decay=1e-3, shift_px=0, patience_epochs=6, seed=0, threads=1
+        epochs=6,
+        batch_size=32,
+        learning_rate=1e-2,
+        weight_decay=1e-3,
+        shift_steps=0,
+        patience_epochs=6,
+        seed=0,
+        threads=1,
     )
     part, held_out = some_digits[:800], some_digits[800:]
     samples = Samples(part.inputs, part.labels), Samples(held_out.inputs, held_out.labels)

@@ -23,7 +23,13 @@ _RECIPE: dict[str, Any] = {
     "seed": 3,
     "data": {"dataset": "digits", "limit_per_class": 120, "calibration_share": 0.15, "calibration_samples": 100},
     "architecture": {"name": "resnet8", "widths": [8, 8, 16]},
-    "training": {"epochs": 3, "batch_size": 16, "learning_rate": 0.01, "fine_tune_learning_rate": 0.005, "shift_px": 0},
+    "training": {
+        "epochs": 3,
+        "batch_size": 16,
+        "learning_rate": 0.01,
+        "fine_tune_learning_rate": 0.005,
+        "shift_steps": 0,
+    },
     "variants": [
         {"name": "fp32"},
         {"name": "p50-i8", "prune": {"sparsity": 0.5, "fine_tune_epochs": 2}, "quantize": {}},

@@ -119,7 +119,7 @@ def test_a_pupil_learns_from_a_teacher_alone_and_the_teacher_learns_nothing(
 
 def test_a_teacher_draws_no_random_number(make_model: Callable[..., nn.Module], some_digits: Any) -> None:
     samples = Samples(some_digits.inputs[:64], some_digits.labels[:64])
-    plan = dataclasses.replace(PLAN, epochs=1, shift_px=2)
+    plan = dataclasses.replace(PLAN, epochs=1, shift_steps=2)
     plain = train(make_model(), samples, samples, plan)
     unheard = train(make_model(), samples, samples, plan, teacher=Teacher(make_model(seed=3), 4.0, 1e-12))
     for one, other in zip(plain.model.parameters(), unheard.model.parameters(), strict=True):

@@ -29,7 +29,7 @@ from edgewright.pipeline.training.pytorch import (
 
 MakeModel = Callable[..., nn.Module]
 PLAN = TrainingPlan(
-    epochs=2, batch_size=32, learning_rate=3e-3, weight_decay=1e-3, shift_px=2, patience_epochs=3, seed=5, threads=1
+    epochs=2, batch_size=32, learning_rate=3e-3, weight_decay=1e-3, shift_steps=2, patience_epochs=3, seed=5, threads=1
 )
 
 
@@ -76,7 +76,7 @@ def test_it_stops_when_validation_gets_no_better_and_keeps_the_best_epoch(
     learn, held_out = samples
     # Wrong answers to stop by: the better the model learns, the worse it does on them.
     wrong = Samples(held_out.inputs, (held_out.labels + 1) % 10)
-    result = run(make_model(), (learn, wrong), epochs=20, patience_epochs=2, learning_rate=1e-2, shift_px=0)
+    result = run(make_model(), (learn, wrong), epochs=20, patience_epochs=2, learning_rate=1e-2, shift_steps=0)
     losses = [epoch.validation_loss for epoch in result.history]
     assert result.stopped_early
     assert len(losses) == result.best_epoch + 2 < 20
