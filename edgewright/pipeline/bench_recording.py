@@ -14,6 +14,7 @@ from typing import Any
 
 from edgewright.bench_report import BenchReport, parse_report
 from edgewright.errors import RegistryError, UsageError
+from edgewright.pipeline.document import parse_fields
 from edgewright.pipeline.evidence import Evidence, Measured, NoneYet, Unavailable
 from edgewright.pipeline.incumbents import PREDICTIONS
 from edgewright.pipeline.judging import Incumbent, gate_limits, judge_with_waivers
@@ -146,7 +147,12 @@ def _judge_again(
     incumbent: ModelVersion | None,
     folder: Path,
 ) -> Verdict:
-    recipe = Recipe.model_validate(context["recipe"])
+    recipe, problems = parse_fields(Recipe, context["recipe"])
+    if recipe is None:
+        raise RegistryError(
+            f"{version.name} version {version.version} was built by another version of edgewright: its recipe cannot be "
+            f"read here ({problems[0].key} {problems[0].message}) Build it again, then record a report on that."
+        )
     limits = gate_limits(recipe.gate)
     figures = measure.figures(report.measurement, report.reference, limits.confidence_of_each)
     candidate = Predictions.load(download(tracking, version, PREDICTIONS, folder))

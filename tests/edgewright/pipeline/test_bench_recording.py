@@ -150,3 +150,16 @@ def test_what_is_no_report_is_refused(hand_made: Any, report: BenchReport) -> No
         path.write_bytes(content)
         with pytest.raises(BundleError, match=r"report\.json"):
             record_bench(hand_made.tracking, path)
+
+
+def test_a_release_of_another_version_of_edgewright_is_named_and_nothing_is_recorded(
+    hand_made: Any, made: Any, report: BenchReport
+) -> None:
+    for context in hand_made.tracking.home.rglob("context.json"):
+        content = json.loads(context.read_text())
+        content["recipe"]["gate"]["accuracy_floor_pct"] = content["recipe"]["gate"].pop("floor_pct")
+        context.write_text(json.dumps(content))
+    before = get_version(hand_made.tracking, "digits", "t", 1)
+    with pytest.raises(RegistryError, match=r"was built by another version of .*\(gate\.floor_pct is missing"):
+        record(hand_made, report)
+    assert get_version(hand_made.tracking, "digits", "t", 1) == before
