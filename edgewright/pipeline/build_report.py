@@ -27,11 +27,11 @@ from edgewright.pipeline.reporting.content import (
     VariantReport,
 )
 from edgewright.pipeline.run_metrics import class_recall_pct
-from edgewright.pipeline.stages.train import Epoch
 from edgewright.pipeline.statistics import median_interval
 from edgewright.pipeline.summarizing import Release
 from edgewright.pipeline.summary import BuildSummary, TargetSummary, VariantSummary
 from edgewright.pipeline.task_settings import AnomalySettings, RegressionSettings
+from edgewright.pipeline.training.plan import Epoch
 
 _TOOLS = ("edgewright", "torch", "onnx", "onnxruntime", "numpy")
 

@@ -17,8 +17,9 @@ from edgewright.pipeline.kept_evidence import FOLDER as EVIDENCE
 from edgewright.pipeline.kept_evidence import save_evidence
 from edgewright.pipeline.run_metrics import metrics_of, settings_of
 from edgewright.pipeline.stages.pack import PackResult, unpack
-from edgewright.pipeline.stages.train import Epoch, TrainResult
+from edgewright.pipeline.stages.train import TrainResult
 from edgewright.pipeline.tracking import RunRecord, Tracking, log_run, update_run
+from edgewright.pipeline.training.plan import Epoch
 from edgewright.pipeline.verdict import Verdict
 
 REFERENCE = "reference"

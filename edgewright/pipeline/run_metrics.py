@@ -13,10 +13,10 @@ import numpy as np
 
 from edgewright.measurement import Measurement
 from edgewright.pipeline.built import BuiltVariant, TargetBuild
+from edgewright.pipeline.model_cost import ModelCost
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.probability_calibration import expected_calibration_error
 from edgewright.pipeline.stages import measure
-from edgewright.pipeline.stages.compress import Cost
 from edgewright.pipeline.task_settings import AnomalySettings, ClassificationSettings, RegressionSettings
 
 # The tracking server takes no other characters in the name of a metric.
@@ -101,7 +101,7 @@ def _keys(by_name: dict[str, float]) -> dict[str, float]:
     return keyed
 
 
-def _costs(suffix: str, cost: Cost) -> dict[str, float]:
+def _costs(suffix: str, cost: ModelCost) -> dict[str, float]:
     """What a float model costs, before or after pruning; sizes are those of its float32 weights."""
     return {
         f"parameters{suffix}": float(cost.parameters),

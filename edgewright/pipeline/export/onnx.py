@@ -12,7 +12,6 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +22,7 @@ from torch import nn
 
 from edgewright.engines.engine import EngineSettings, open_engine
 from edgewright.errors import StageError
+from edgewright.pipeline.export.exported import ExportedModel
 from edgewright.pipeline.training.pytorch import predict
 
 INPUT_NAME, OUTPUT_NAME = "image", "scores"
@@ -31,23 +31,6 @@ BATCH_DIMENSION = "batch"
 OLDEST_DYNAMO_OPSET = 18
 # Shape arithmetic in the graph means that something was traced instead of folded: such files run slower and quantize badly.
 _SHAPE_OPERATORS = frozenset({"Shape", "Gather", "Slice", "ConstantOfShape", "Loop", "If", "Expand", "Where"})
-
-
-@dataclass(frozen=True)
-class ExportedModel:
-    """An ONNX file and what was proved of it.
-
-    Attributes:
-        content: The file's bytes, weights included.
-        opset: Version of the default operator set.
-        operators: Number of nodes by operator type.
-        parity: Largest absolute difference of an output from PyTorch's on the real samples.
-    """
-
-    content: bytes
-    opset: int
-    operators: dict[str, int]
-    parity: float
 
 
 def export_onnx(

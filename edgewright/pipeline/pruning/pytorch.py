@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -18,6 +17,7 @@ import torch_pruning
 from torch import nn
 
 from edgewright.errors import StageError
+from edgewright.pipeline.model_cost import ModelCost
 from edgewright.pipeline.models.attention import PositionEmbedding, SelfAttention
 from edgewright.pipeline.pruning.channels import CHANNEL_MULTIPLE, kept_channels, kept_heads
 from edgewright.pipeline.pruning.schedule import polynomial_sparsities, steps_due
@@ -35,25 +35,6 @@ class KeepsWidth(Protocol):
     def keeps_width(self) -> list[nn.Module]:
         """The layers."""
         ...
-
-
-@dataclass(frozen=True)
-class ModelCost:
-    """What a float model costs.
-
-    Attributes:
-        parameters: Number of weights.
-        nonzero_parameters: Those of them that are not zero.
-        macs: Multiply-accumulate operations for one sample.
-        size_bytes: Bytes of its float32 weights.
-        compressed_size_bytes: The same, gzip-compressed.
-    """
-
-    parameters: int
-    nonzero_parameters: int
-    macs: int
-    size_bytes: int
-    compressed_size_bytes: int
 
 
 def measure_cost(model: nn.Module, example: torch.Tensor) -> ModelCost:

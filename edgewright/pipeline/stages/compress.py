@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from edgewright.pipeline.artifact_store import Artifact, ArtifactStore, Outcome, Stage
 from edgewright.pipeline.isolation import run_isolated
+from edgewright.pipeline.model_cost import ModelCost
 from edgewright.pipeline.progress import ProgressListener, ignore_progress
 from edgewright.pipeline.recipe import Recipe
 from edgewright.pipeline.stages.snapshot import SnapshotResult
@@ -24,13 +25,13 @@ from edgewright.pipeline.stages.train import (
     training_plan,
     training_samples,
 )
+from edgewright.pipeline.training.plan import Samples
 from edgewright.pipeline.variant_settings import PruneSettings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from edgewright.pipeline.pruning.pytorch import ModelCost
-    from edgewright.pipeline.training.pytorch import Samples, StepHook, Teacher, TrainingResult
+    from edgewright.pipeline.training.pytorch import StepHook, Teacher, TrainingResult
 
 STAGE = Stage(
     "compress",
@@ -45,37 +46,26 @@ _PARITY_SAMPLES = 256
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a float model costs: parameters, those that are not zero, multiply-accumulates per sample, bytes, gzip bytes."""
-
-    parameters: int
-    nonzero_parameters: int
-    macs: int
-    size_bytes: int
-    compressed_size_bytes: int
-
-
-@dataclass(frozen=True)
 class CompressResult:
     """A float model, exported.
 
     Attributes:
         model: The ONNX file.
         weights: The weights (npz).
-        before: Cost before pruning.
-        after: Cost after pruning.
+        before: ModelCost before pruning.
+        after: ModelCost after pruning.
         fine_tuning: The training that followed; None where there was none.
-        opset: ONNX operator set of the file.
+        opset: ONNX operator set of the file; None of a TFLite file.
         operators: Number of nodes by operator type.
         parity: Largest absolute difference of a score from PyTorch's on real samples.
     """
 
     model: Artifact
     weights: Artifact
-    before: Cost
-    after: Cost
+    before: ModelCost
+    after: ModelCost
     fine_tuning: TrainResult | None
-    opset: int
+    opset: int | None
     operators: dict[str, int]
     parity: float
 
@@ -174,17 +164,13 @@ def compress(
     return CompressResult(
         model=store.put_bytes(exported.content),
         weights=weights,
-        before=_as_cost(before),
-        after=_as_cost(after),
+        before=before,
+        after=after,
         fine_tuning=as_result(trained, weights) if trained else None,
         opset=exported.opset,
         operators=exported.operators,
         parity=exported.parity,
     )
-
-
-def _as_cost(cost: ModelCost) -> Cost:
-    return Cost(cost.parameters, cost.nonzero_parameters, cost.macs, cost.size_bytes, cost.compressed_size_bytes)
 
 
 def _teacher(

@@ -20,12 +20,13 @@ from edgewright.pipeline.stages import snapshot as snapshot_stage
 from edgewright.pipeline.stages.machine import machine_type
 from edgewright.pipeline.stages.snapshot import SnapshotResult
 from edgewright.pipeline.task_settings import ClassificationSettings, TaskSettings
+from edgewright.pipeline.training.plan import Epoch, Objective, Samples, TrainingPlan
 from edgewright.pipeline.variant_settings import Variant
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from edgewright.pipeline.training.pytorch import EpochFigures, Objective, Samples, TrainingPlan, TrainingResult
+    from edgewright.pipeline.training.pytorch import TrainingResult
 
 _OBJECTIVES: Mapping[str, Objective] = {
     "classification": "classification",
@@ -34,17 +35,6 @@ _OBJECTIVES: Mapping[str, Objective] = {
 }
 
 STAGE = Stage("train", "edgewright.pipeline.stages.train", ("numpy", "torch"))
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """Figures of one epoch: losses (nats, or mean squares), accuracy in percent where there are classes."""
-
-    epoch: int
-    train_loss: float
-    validation_loss: float
-    validation_accuracy_pct: float | None
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -180,8 +170,7 @@ def sparsities_of(variants: Sequence[Variant]) -> dict[str, float]:
 
 def as_result(trained: TrainingResult, weights: Artifact) -> TrainResult:
     """What is remembered of a training."""
-    history = tuple(_epoch(figures) for figures in trained.history)
-    return TrainResult(weights, history, trained.best_epoch, trained.stopped_early, trained.device)
+    return TrainResult(weights, trained.history, trained.best_epoch, trained.stopped_early, trained.device)
 
 
 def training_samples(store: ArtifactStore, task: TaskSettings, snapshot: SnapshotResult) -> tuple[Samples, Samples]:
@@ -192,8 +181,6 @@ def training_samples(store: ArtifactStore, task: TaskSettings, snapshot: Snapsho
 
 def training_plan(recipe: Recipe, training: Samples, epochs: int, learning_rate: float, seed: int) -> TrainingPlan:
     """The plan of one training of this recipe."""
-    from edgewright.pipeline.training.pytorch import TrainingPlan
-
     settings = recipe.training
     return TrainingPlan(
         epochs=epochs,
@@ -218,20 +205,8 @@ def _class_weights(task: TaskSettings, training: Samples) -> tuple[float, ...] |
 
 
 def _samples(split: Split, task: TaskSettings, snapshot: SnapshotResult) -> Samples:
-    from edgewright.pipeline.training.pytorch import Samples
-
     usable = np.flatnonzero(normal_only(split, task, snapshot.class_names))
     labels = labels_of(split, task, snapshot.class_names)[usable]
     if snapshot.values is not None:
         labels = ((labels - snapshot.values.mean) / snapshot.values.std).astype(np.float32)
     return Samples(snapshot.preprocessing.apply(split.images[usable]), labels)
-
-
-def _epoch(figures: EpochFigures) -> Epoch:
-    return Epoch(
-        figures.epoch,
-        figures.train_loss,
-        figures.validation_loss,
-        figures.validation_accuracy_pct,
-        figures.seconds,
-    )

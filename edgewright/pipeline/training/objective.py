@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import nn
 
-Objective = Literal["classification", "reconstruction", "regression"]
+from edgewright.pipeline.training.plan import Objective
 
 
 @dataclass(frozen=True)

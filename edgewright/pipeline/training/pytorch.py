@@ -23,15 +23,12 @@ from edgewright.errors import StageError
 from edgewright.pipeline.models.attention import PositionEmbedding
 from edgewright.pipeline.progress import Progress, ProgressListener, ignore_progress
 from edgewright.pipeline.training.augmentation import shifted
-from edgewright.pipeline.training.objective import Loss, Objective, Teacher
+from edgewright.pipeline.training.objective import Loss, Teacher
+from edgewright.pipeline.training.plan import Epoch, Samples, TrainingPlan
 
 __all__ = [
-    "EpochFigures",
-    "Objective",
-    "Samples",
     "StepHook",
     "Teacher",
-    "TrainingPlan",
     "TrainingResult",
     "load_weights",
     "predict",
@@ -45,64 +42,11 @@ StepHook = Callable[[nn.Module, float], bool]
 
 
 @dataclass(frozen=True)
-class TrainingPlan:
-    """How to train.
-
-    Attributes:
-        epochs: Passes over the samples.
-        batch_size: Samples per step.
-        learning_rate: Peak of the one-cycle schedule.
-        weight_decay: Decoupled weight decay of AdamW.
-        shift_steps: Largest random shift of a training sample, in pixels of an image or samples of a window; rows stay.
-        patience_epochs: Epochs without a better validation loss before stopping.
-        seed: Seed of order and augmentation.
-        threads: CPU threads.
-        objective: What is made small (see ``Loss``).
-        class_weights: How much a sample of each class counts; None where all count alike.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    shift_steps: int
-    patience_epochs: int
-    seed: int
-    threads: int
-    objective: Objective = "classification"
-    class_weights: tuple[float, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Preprocessed samples.
-
-    Attributes:
-        inputs: float32 ``[N, C, H, W]``.
-        labels: int64 ``[N]`` classes; for regression float32 ``[N]`` standardised values; for reconstruction anything.
-    """
-
-    inputs: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64] | npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class EpochFigures:
-    """What one epoch did: losses in the objective's unit (nats for classes), accuracy in percent, None without classes."""
-
-    epoch: int
-    train_loss: float
-    validation_loss: float
-    validation_accuracy_pct: float | None
-    seconds: float
-
-
-@dataclass(frozen=True)
 class TrainingResult:
     """A trained model: the weights of the best epoch, on the CPU, in evaluation mode."""
 
     model: nn.Module
-    history: tuple[EpochFigures, ...]
+    history: tuple[Epoch, ...]
     best_epoch: int
     stopped_early: bool
     device: str
@@ -150,7 +94,7 @@ def train(
     inputs, labels = torch.from_numpy(training.inputs).to(device), torch.from_numpy(training.labels).to(device)
     steps = -(-len(labels) // plan.batch_size)
     optimizer, schedule = _optimizer(model, plan, steps * plan.epochs)
-    history: list[EpochFigures] = []
+    history: list[Epoch] = []
     best: tuple[float, int, nn.Module] | None = None
     for epoch in range(1, plan.epochs + 1):
         started, loss_sum = time.monotonic(), 0.0
@@ -174,11 +118,13 @@ def train(
             if on_step is not None and on_step(model, done / (steps * plan.epochs)):
                 optimizer, schedule = _optimizer(model, plan, steps * plan.epochs, done=done)
             if step % 10 == 0:
-                note = f"epoch {epoch}/{plan.epochs}" + (_note(history[-1]) if history else "")
+                note = f"epoch {epoch}/{plan.epochs}" + (f"  {history[-1].note()}" if history else "")
                 on_progress(Progress(work, done, steps * plan.epochs, note))
         figures = _judge_epoch(model, validation, plan, epoch, loss_sum / len(labels), started)
         history.append(figures)
-        on_progress(Progress(work, epoch * steps, steps * plan.epochs, f"epoch {epoch}/{plan.epochs}{_note(figures)}"))
+        on_progress(
+            Progress(work, epoch * steps, steps * plan.epochs, f"epoch {epoch}/{plan.epochs}  {figures.note()}")
+        )
         if epoch >= keep_from_epoch and (best is None or figures.validation_loss < best[0]):
             best = (figures.validation_loss, epoch, copy.deepcopy(model))
         if best is not None and epoch - best[1] >= plan.patience_epochs:
@@ -208,7 +154,7 @@ def _loss(plan: TrainingPlan, device: torch.device) -> Loss:
 
 def _judge_epoch(
     model: nn.Module, validation: Samples, plan: TrainingPlan, epoch: int, train_loss: float, started: float
-) -> EpochFigures:
+) -> Epoch:
     outputs = torch.from_numpy(predict(model, validation.inputs))
     labels = torch.from_numpy(validation.labels)
     loss = _loss(plan, torch.device("cpu"))
@@ -220,7 +166,7 @@ def _judge_epoch(
     accuracy_pct = None
     if plan.objective == "classification":
         accuracy_pct = 100 * float((outputs.argmax(1) == labels).double().mean())
-    return EpochFigures(epoch, train_loss, validation_loss, accuracy_pct, time.monotonic() - started)
+    return Epoch(epoch, train_loss, validation_loss, accuracy_pct, time.monotonic() - started)
 
 
 def predict(model: nn.Module, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -235,12 +181,6 @@ def predict(model: nn.Module, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np
         ]
     outputs: npt.NDArray[np.float32] = torch.cat(parts).numpy()
     return outputs
-
-
-def _note(figures: EpochFigures) -> str:
-    if figures.validation_accuracy_pct is None:
-        return f"  val loss {figures.validation_loss:.4g}"
-    return f"  val {figures.validation_accuracy_pct:.2f} %"
 
 
 def weights_to_bytes(model: nn.Module) -> bytes:

@@ -23,17 +23,19 @@ from edgewright.pipeline.datasets import digits
 from edgewright.pipeline.datasets.dataset import take_subset
 from edgewright.pipeline.evidence import NoneYet
 from edgewright.pipeline.judging import Decision, choose, decide
+from edgewright.pipeline.model_cost import ModelCost
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.publishing import Published, publish
 from edgewright.pipeline.recipe import Recipe
 from edgewright.pipeline.run_metrics import metrics_of
-from edgewright.pipeline.stages.compress import CompressResult, Cost
+from edgewright.pipeline.stages.compress import CompressResult
 from edgewright.pipeline.stages.evaluate import EvaluationResult
 from edgewright.pipeline.stages.measure import MeasureResult
 from edgewright.pipeline.stages.pack import PackResult
 from edgewright.pipeline.stages.snapshot import SnapshotResult
-from edgewright.pipeline.stages.train import Epoch, TrainResult
+from edgewright.pipeline.stages.train import TrainResult
 from edgewright.pipeline.targets import Target
+from edgewright.pipeline.training.plan import Epoch
 from edgewright.pipeline.variant_settings import PruneSettings, Variant
 from edgewright.preprocessing import Preprocessing
 
@@ -134,7 +136,8 @@ def make_model() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def trained_weights(some_digits: SmallData, make_model: Callable[..., Any]) -> bytes:
     """A narrow ResNet-8 after some seconds of training: right on most digits."""
-    from edgewright.pipeline.training.pytorch import Samples, TrainingPlan, train, weights_to_bytes
+    from edgewright.pipeline.training.plan import Samples, TrainingPlan
+    from edgewright.pipeline.training.pytorch import train, weights_to_bytes
 
     plan = TrainingPlan(
         epochs=6,
@@ -198,7 +201,7 @@ class HandMade:
 
     def variant(self, name: str, wrong: int, size_bytes: int, reference: bool) -> BuiltVariant:
         model = self.store.put_bytes(name.encode() * size_bytes)
-        cost = Cost(1000, 1000, 10_000, 4000, 3000)
+        cost = ModelCost(1000, 1000, 10_000, 4000, 3000)
         answers = self.predictions(wrong)
         answers.save(self.folder / f"{name}.npz")
         kept = self.store.put_file(self.folder / f"{name}.npz")
@@ -213,7 +216,7 @@ class HandMade:
             providers_in_use=("CPUExecutionProvider",),
         )
         prune = None if reference else PruneSettings(sparsity=0.5, fine_tune_epochs=1)
-        after = cost if reference else Cost(500, 500, 5000, 2000, 1500)
+        after = cost if reference else ModelCost(500, 500, 5000, 2000, 1500)
         compress = CompressResult(model, model, cost, after, None, 18, {"Conv": 9}, 1e-6)
         return BuiltVariant(Variant(name=name, prune=prune), model, compress, None, evaluation)
 

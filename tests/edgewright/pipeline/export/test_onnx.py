@@ -20,7 +20,8 @@ from torch import nn
 
 from edgewright.engines.engine import EngineSettings, open_engine
 from edgewright.errors import StageError
-from edgewright.pipeline.export.onnx import ExportedModel, export_onnx
+from edgewright.pipeline.export.exported import ExportedModel
+from edgewright.pipeline.export.onnx import export_onnx
 from edgewright.pipeline.pruning.pytorch import prune_channels
 from edgewright.pipeline.training.pytorch import load_weights, predict, weights_to_bytes
 

@@ -15,7 +15,8 @@ from torch import nn
 from edgewright.engines.engine import EngineSettings, open_engine
 from edgewright.pipeline.activations import observe
 from edgewright.pipeline.calibration import estimate_ranges
-from edgewright.pipeline.export.onnx import ExportedModel, export_onnx
+from edgewright.pipeline.export.exported import ExportedModel
+from edgewright.pipeline.export.onnx import export_onnx
 from edgewright.pipeline.models.attention import SelfAttention
 from edgewright.pipeline.models.pytorch import build_model
 from edgewright.pipeline.pruning.channels import kept_channels, kept_heads

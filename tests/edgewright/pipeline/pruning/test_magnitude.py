@@ -20,7 +20,8 @@ from edgewright.pipeline.pruning.magnitude import (
     prune_magnitude,
 )
 from edgewright.pipeline.pruning.pytorch import measure_cost
-from edgewright.pipeline.training.pytorch import Samples, TrainingPlan, train, weights_to_bytes
+from edgewright.pipeline.training.plan import Samples, TrainingPlan
+from edgewright.pipeline.training.pytorch import train, weights_to_bytes
 
 MakeModel = Callable[..., nn.Module]
 EXAMPLE = torch.zeros(1, 1, 28, 28)

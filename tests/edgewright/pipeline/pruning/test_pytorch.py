@@ -14,7 +14,8 @@ from torch import nn
 from edgewright.errors import StageError
 from edgewright.pipeline.pruning.channels import kept_channels
 from edgewright.pipeline.pruning.pytorch import ChannelPruner, measure_cost, prune_channels, pruning_hook
-from edgewright.pipeline.training.pytorch import Samples, TrainingPlan, predict, train, weights_sha256
+from edgewright.pipeline.training.plan import Samples, TrainingPlan
+from edgewright.pipeline.training.pytorch import predict, train, weights_sha256
 
 MakeModel = Callable[..., nn.Module]
 EXAMPLE = torch.zeros(1, 1, 28, 28)

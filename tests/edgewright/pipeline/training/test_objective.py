@@ -14,10 +14,9 @@ from torch import nn
 
 from edgewright.errors import StageError
 from edgewright.pipeline.models.pytorch import build_model
-from edgewright.pipeline.training.objective import Loss, Objective, Teacher
+from edgewright.pipeline.training.objective import Loss, Teacher
+from edgewright.pipeline.training.plan import Objective, Samples, TrainingPlan
 from edgewright.pipeline.training.pytorch import (
-    Samples,
-    TrainingPlan,
     TrainingResult,
     predict,
     train,

@@ -15,9 +15,8 @@ from torch import nn
 from edgewright.errors import StageError
 from edgewright.pipeline.progress import Progress
 from edgewright.pipeline.pruning.pytorch import prune_channels
+from edgewright.pipeline.training.plan import Samples, TrainingPlan
 from edgewright.pipeline.training.pytorch import (
-    Samples,
-    TrainingPlan,
     TrainingResult,
     _optimizer,
     load_weights,
