@@ -19,9 +19,9 @@ from edgewright.manifest import (
     GOLDEN_NAME,
     MANIFEST_MAX_BYTES,
     MANIFEST_NAME,
-    MODEL_NAME,
     BundleFile,
     Manifest,
+    model_file_name,
     parse_manifest,
     sha256_hex,
 )
@@ -88,7 +88,7 @@ def write_bundle(
     Raises:
         BundleError: A field breaks a rule, or the folder holds something else.
     """
-    contents = {MODEL_NAME: model, GOLDEN_NAME: golden_to_bytes(golden)}
+    contents = {model_file_name(engine): model, GOLDEN_NAME: golden_to_bytes(golden)}
     manifest = Manifest(
         model=model_name,
         target=target,
@@ -153,7 +153,7 @@ def read_bundle(folder: Path, expected_sha256: str | None = None) -> Bundle:
     golden = golden_from_bytes(contents[GOLDEN_NAME])
     if len(golden) != manifest.golden_samples:
         raise BundleError(f"{folder} holds {len(golden)} golden samples, its manifest says {manifest.golden_samples}.")
-    return Bundle(folder, sha256, manifest, contents[MODEL_NAME], golden)
+    return Bundle(folder, sha256, manifest, contents[manifest.model_file], golden)
 
 
 def _read_file(path: Path, limit_bytes: int) -> bytes:

@@ -13,9 +13,15 @@ _MOST_CHARACTERS = 800
 
 
 class EdgewrightError(Exception):
-    """Base of everything that edgewright raises on purpose."""
+    """Base of everything that edgewright raises on purpose.
+
+    Attributes:
+        exit_code: What a command ends with.
+        log: What the process that failed had printed, where it was one of its own; empty elsewhere.
+    """
 
     exit_code = 1
+    log = ""
 
 
 @dataclass(frozen=True)

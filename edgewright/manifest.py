@@ -20,13 +20,25 @@ from edgewright.strict_json import Fields, dump_json, load_json
 
 FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
-MODEL_NAME = "model.onnx"
+# The engine's own file format: whoever opens a bundle's folder sees what it holds.
+_MODEL_NAMES = {"onnxruntime": "model.onnx", "litert": "model.tflite"}
 GOLDEN_NAME = "golden.npz"
 MANIFEST_MAX_BYTES = 1 << 20  # a thousand labels take 20 KiB
-FILE_MAX_BYTES = 2 << 30  # an ONNX file cannot be larger: protobuf's own limit
+FILE_MAX_BYTES = 2 << 30  # neither file can be larger: protobuf's and FlatBuffers' own limit
 _FILE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,60}\.[a-z0-9]{1,8}")
 SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,99}")
+
+
+def model_file_name(engine: str) -> str:
+    """Give the name of the model file in a bundle: ``model.onnx``, or ``model.tflite`` for LiteRT.
+
+    Raises:
+        BundleError: The engine is unknown.
+    """
+    if engine not in _MODEL_NAMES:
+        raise BundleError(f"engine {engine!r} is unknown. Known: {', '.join(_MODEL_NAMES)}.")
+    return _MODEL_NAMES[engine]
 
 
 def sha256_hex(data: bytes) -> str:
@@ -108,14 +120,17 @@ class Manifest:
         self._check_files()
 
     def _check_files(self) -> None:
-        names = [file.name for file in self.files]
-        if names != sorted(set(names)) or not {MODEL_NAME, GOLDEN_NAME} <= set(names) or MANIFEST_NAME in names:
+        names, others = [file.name for file in self.files], {*_MODEL_NAMES.values(), MANIFEST_NAME} - {self.model_file}
+        if names != sorted(set(names)) or not {self.model_file, GOLDEN_NAME} <= set(names) or others & set(names):
             raise BundleError(
-                f"manifest files must be in order, each once, with {MODEL_NAME} and {GOLDEN_NAME}, found {names}."
+                f"manifest files of the engine {self.engine} must be in order, each once, with {self.model_file} and "
+                f"{GOLDEN_NAME}, found {names}."
             )
         for file in self.files:
             if not _FILE_NAME.fullmatch(file.name):
-                raise BundleError(f"manifest file name {file.name!r} is not a plain lower-case name like {MODEL_NAME}.")
+                raise BundleError(
+                    f"manifest file name {file.name!r} is not a plain lower-case name like {GOLDEN_NAME}."
+                )
             if not SHA256_PATTERN.fullmatch(file.sha256):
                 raise BundleError(
                     f"manifest sha256 of {file.name} must be 64 hexadecimal digits, found {file.sha256!r}."
@@ -124,6 +139,11 @@ class Manifest:
                 raise BundleError(
                     f"manifest size_bytes of {file.name} must be from 1 to {FILE_MAX_BYTES}, found {file.size_bytes}."
                 )
+
+    @property
+    def model_file(self) -> str:
+        """Name of the model file: its engine's."""
+        return model_file_name(self.engine)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

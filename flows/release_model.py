@@ -15,6 +15,7 @@ from edgewright.pipeline.answering import quality_for
 from edgewright.pipeline.built import Fold, TargetBuild, build_identity, sample_facts
 from edgewright.pipeline.closer_rules import check_slices, check_waivers
 from edgewright.pipeline.judging import Choice, Decision, choose
+from edgewright.pipeline.model_engine import engine_of
 from edgewright.pipeline.publishing import ChampionMovedError, Published, device_reports
 from edgewright.pipeline.recipe import Recipe, check_recipe
 from edgewright.pipeline.stages.measure import MeasureResult, can_measure
@@ -90,8 +91,8 @@ def measure_target(workspace: Workspace, recipe: Recipe, name: str, target: Targ
     """Measures latency where this machine is of the target's kind; nothing else of the build computes meanwhile."""
     if not can_measure(target):
         return None
-    models = {variant: each.model for variant, each in fold.variants.items()}
-    measured: MeasureResult = call(measure_latency, workspace, recipe, fold.snapshot, models, target, name)
+    models = {variant: (each.model, engine_of(target, each.variant.format)) for variant, each in fold.variants.items()}
+    measured: MeasureResult = call(measure_latency, workspace, recipe, fold.snapshot, models, name)
     return measured
 
 
@@ -100,7 +101,7 @@ def release_target(
 ) -> tuple[TargetBuild, Decision, Published]:
     """Judges one target against who is in office, and publishes; judges again when that changed meanwhile."""
     recipe, name = made.recipe, made.target_name
-    choices = choose(recipe, made.folds, made.measured)
+    choices = choose(recipe, made.target, made.folds, made.measured)
     stressed = stress_choices(workspace, made, choices)
     for attempt in range(1, _ATTEMPTS + 1):
         incumbent = champion(tracking, recipe.model, name)

@@ -7,18 +7,40 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prefect import allow_failure
 from prefect.futures import PrefectFuture
 
+from edgewright.durable import replace_file
 from edgewright.errors import DiskFullError, EdgewrightError
 from edgewright.pipeline.built import BuiltVariant, Fold
+from edgewright.pipeline.model_engine import engine_of
 from edgewright.pipeline.recipe import Recipe
+from edgewright.pipeline.stages.keras_variant import KerasVariant
 from edgewright.pipeline.stages.snapshot import SnapshotResult
 from edgewright.pipeline.summary import MissingVariant
 from edgewright.pipeline.targets import IntegerType, Target
-from edgewright.pipeline.variant_settings import PruneSettings, Variant
+from edgewright.pipeline.variant_settings import Framework, ModelFormat, Variant
 from edgewright.pipeline.workspace import Workspace
-from tasks.build_variants import compress_variant, quantize_variant, train_base
+from tasks.build_variants import build_keras_variant, compress_variant, quantize_variant, train_base
 from tasks.judge_variants import evaluate_variant
+
+
+@dataclass(frozen=True)
+class _FloatKey:
+    """What a model file depends on that is made from a base: the same key is the same file, and made once.
+
+    Attributes:
+        framework: Which framework made it.
+        tuning: How it was pruned and trained on, as text.
+        format: Which file it became.
+        bits: How TFLite files lost bits, as text; ONNX files do so later.
+    """
+
+    framework: Framework
+    tuning: str
+    format: ModelFormat
+    bits: str = ""
+
 
 # Variant, activation type, weight type.
 _QuantizedKey = tuple[str, IntegerType, IntegerType]
@@ -30,15 +52,15 @@ class _FoldWork:
 
     Attributes:
         data: Its data.
-        base: The base model's training.
-        floats: Float models, by the way they are pruned.
-        quantized: Quantized models.
+        bases: The base models' training, by framework.
+        floats: Float models; of TFLite files, whole variants.
+        quantized: Models with fewer bits that were made from an ONNX file.
         evaluated: Evaluations, by target and variant.
     """
 
     data: SnapshotResult
-    base: PrefectFuture[Any]
-    floats: dict[str, PrefectFuture[Any]]
+    bases: dict[Framework, PrefectFuture[Any]]
+    floats: dict[_FloatKey, PrefectFuture[Any]]
     quantized: dict[_QuantizedKey, PrefectFuture[Any]]
     evaluated: dict[tuple[str, str], PrefectFuture[Any]]
 
@@ -46,7 +68,7 @@ class _FoldWork:
 def build_variants(
     workspace: Workspace, recipe: Recipe, targets: Mapping[str, Target], folds: Sequence[SnapshotResult]
 ) -> tuple[dict[str, tuple[Fold, ...]], tuple[MissingVariant, ...]]:
-    """Builds and evaluates every variant for every target and fold.
+    """Builds and evaluates every variant for every target that runs it, and every fold.
 
     Variants that prune alike share one float model; targets that ask for the same integer types share one INT8 file.
 
@@ -54,37 +76,51 @@ def build_variants(
         The folds of each target, and the variants that could not be built.
 
     Raises:
-        EdgewrightError: The reference cannot be built, or nothing but the reference.
+        EdgewrightError: A target's reference cannot be built, or nothing but the reference.
     """
     work = [_submit_fold(workspace, recipe, targets, data) for data in folds]
     built: dict[str, list[dict[str, BuiltVariant]]] = {name: [{} for _ in work] for name in recipe.targets}
-    failures: dict[str, str] = {}
+    failures: dict[str, EdgewrightError] = {}
     for number, each in enumerate(work):
         for target_name, name in each.evaluated:
             variant = next(variant for variant in recipe.variants if variant.name == name)
-            made = _collect(each, variant, target_name, targets[target_name])
+            made = _collect(recipe, each, variant, target_name, targets[target_name])
+            needed = variant == recipe.reference_for(targets[target_name])
             if isinstance(made, BuiltVariant):
                 built[target_name][number][name] = made
-            elif variant.is_reference or isinstance(made, DiskFullError) or not isinstance(made, EdgewrightError):
+            elif needed or isinstance(made, DiskFullError) or not isinstance(made, EdgewrightError):
+                log = _keep_log(workspace, recipe, name, made)
+                if log:
+                    made.add_note(f"Its log: {log}")
                 raise made
             else:
-                failures.setdefault(name, str(made))
-    if failures and len(failures) == len(recipe.variants) - 1:
-        raise EdgewrightError(f"no variant but the reference could be built: {'; '.join(failures.values())}")
-    bases = [each.base.result() for each in work]
+                failures.setdefault(name, made)
+    for name in recipe.targets:
+        wanted = {variant.name for variant in recipe.variants_for(targets[name])}
+        if len(wanted) > 1 and len(wanted - set(failures)) == 1:
+            reasons = "; ".join(f"{each}: {failures[each]}" for each in failures if each in wanted)
+            raise EdgewrightError(f"no variant but the reference could be built for {name}: {reasons}")
     return {
         target_name: tuple(
             # A variant that is missing somewhere is not compared anywhere.
-            Fold(data, base, {name: made for name, made in of_fold.items() if name not in failures})
-            for data, base, of_fold in zip(folds, bases, of_target, strict=True)
+            Fold(data, {name: made for name, made in of_fold.items() if name not in failures})
+            for data, of_fold in zip(folds, of_target, strict=True)
         )
         for target_name, of_target in built.items()
-    }, tuple(MissingVariant(name, error) for name, error in failures.items())
+    }, tuple(
+        MissingVariant(name, str(error), _keep_log(workspace, recipe, name, error)) for name, error in failures.items()
+    )
 
 
-def submit(task: Any, *arguments: Any) -> PrefectFuture[Any]:
-    """Submits a task whose arguments may be other tasks' futures, which its signature does not say."""
-    future: PrefectFuture[Any] = task.submit(*arguments)
+def submit(task: Any, *arguments: Any, after: Sequence[PrefectFuture[Any]] = ()) -> PrefectFuture[Any]:
+    """Submits a task whose arguments may be other tasks' futures, which its signature does not say.
+
+    Args:
+        task: The task.
+        arguments: Its arguments; it does not run where one of them failed.
+        after: Tasks that end first, well or not.
+    """
+    future: PrefectFuture[Any] = task.submit(*arguments, wait_for=[allow_failure(each) for each in after])
     return future
 
 
@@ -101,27 +137,51 @@ def in_fold(data: SnapshotResult, work: str) -> str:
 def _submit_fold(
     workspace: Workspace, recipe: Recipe, targets: Mapping[str, Target], data: SnapshotResult
 ) -> _FoldWork:
-    base = submit(train_base, workspace, recipe, data, in_fold(data, "base"))
-    work = _FoldWork(data, base, {}, {}, {})
+    bases = {
+        framework: submit(train_base, workspace, recipe, framework, data, in_fold(data, _base_name(recipe, framework)))
+        for framework in recipe.frameworks
+    }
+    work = _FoldWork(data, bases, {}, {}, {})
+    # Float variants first, so that a float model that several share is called after the variant that is it.
     for variant in sorted(recipe.variants, key=lambda each: each.quantize is not None):
-        if _float_key(variant.prune) not in work.floats:
-            work.floats[_float_key(variant.prune)] = submit(
-                compress_variant, workspace, recipe, data, base, variant.prune, in_fold(data, variant.name)
-            )
+        for target_name in recipe.targets:
+            if variant in recipe.variants_for(targets[target_name]):
+                _submit_float(workspace, recipe, work, variant, targets[target_name])
     for target_name in recipe.targets:
-        for variant in recipe.variants:
-            made = _submit_model(workspace, recipe, work, variant, targets[target_name])
+        target = targets[target_name]
+        for variant in recipe.variants_for(target):
+            made = _submit_model(workspace, recipe, work, variant, target)
             label = in_fold(data, f"{target_name} {variant.name}")
             work.evaluated[target_name, variant.name] = submit(
-                evaluate_variant, workspace, recipe.task, data, made, targets[target_name], label
+                evaluate_variant, workspace, recipe.task, data, made, engine_of(target, variant.format), label
             )
     return work
+
+
+def _submit_float(workspace: Workspace, recipe: Recipe, work: _FoldWork, variant: Variant, target: Target) -> None:
+    key = _float_key(recipe, variant, target)
+    if key in work.floats:
+        return
+    base, label = work.bases[variant.framework], in_fold(work.data, variant.name)
+    if variant.framework == "pytorch":
+        work.floats[key] = submit(compress_variant, workspace, recipe, work.data, base, variant.prune, label)
+        return
+    # Variants that prune alike train once: the first one's process does, and the others need not wait beside it.
+    alike = [
+        future
+        for other, future in work.floats.items()
+        if (other.framework, other.tuning) == (key.framework, key.tuning)
+    ]
+    asked = variant if variant.format == "tflite" else variant.model_copy(update={"quantize": None})
+    work.floats[key] = submit(
+        build_keras_variant, workspace, recipe, work.data, base, asked, target.activation_type, label, after=alike[:1]
+    )
 
 
 def _submit_model(
     workspace: Workspace, recipe: Recipe, work: _FoldWork, variant: Variant, target: Target
 ) -> PrefectFuture[Any]:
-    made = work.floats[_float_key(variant.prune)]
+    made = work.floats[_float_key(recipe, variant, target)]
     key = _quantized_key(variant, target)
     if key is None:
         return made
@@ -135,10 +195,16 @@ def _submit_model(
     return work.quantized[key]
 
 
-def _collect(work: _FoldWork, variant: Variant, target_name: str, target: Target) -> BuiltVariant | Exception:
+def _collect(
+    recipe: Recipe, work: _FoldWork, variant: Variant, target_name: str, target: Target
+) -> BuiltVariant | Exception:
     key = _quantized_key(variant, target)
-    quantized = [work.quantized[key]] if key else []
-    steps = [work.base, work.floats[_float_key(variant.prune)], *quantized, work.evaluated[target_name, variant.name]]
+    steps = [
+        work.bases[variant.framework],
+        work.floats[_float_key(recipe, variant, target)],
+        *([work.quantized[key]] if key else []),
+        work.evaluated[target_name, variant.name],
+    ]
     results: list[Any] = []
     for step in steps:
         # Those after one that failed never ran and have no result to ask for.
@@ -146,12 +212,37 @@ def _collect(work: _FoldWork, variant: Variant, target_name: str, target: Target
         if isinstance(result, Exception):
             return result
         results.append(result)
-    return BuiltVariant(variant, results[-2].model, results[1], results[2] if key else None, results[-1])
+    base, made, evaluation = results[0], results[1], results[-1]
+    compress, quantize = (made.compress, made.quantize) if isinstance(made, KerasVariant) else (made, None)
+    quantize = results[2] if key else quantize
+    return BuiltVariant(variant, (quantize or compress).model, base, compress, quantize, evaluation)
 
 
-def _float_key(prune: PruneSettings | None) -> str:
-    return json.dumps(prune.model_dump(mode="json") if prune else None)
+def _float_key(recipe: Recipe, variant: Variant, target: Target) -> _FloatKey:
+    prune = variant.prune.model_dump(mode="json") if variant.prune else None
+    tuning = json.dumps([prune, recipe.float_epochs(variant)])
+    if variant.format == "onnx" or variant.quantize is None:
+        return _FloatKey(variant.framework, tuning, variant.format)
+    types = [target.activation_type] if variant.quantize.method == "static" else []
+    bits = json.dumps([variant.quantize.model_dump(mode="json"), *types])
+    return _FloatKey(variant.framework, tuning, variant.format, bits)
 
 
 def _quantized_key(variant: Variant, target: Target) -> _QuantizedKey | None:
-    return (variant.name, target.activation_type, target.weight_type) if variant.quantize else None
+    if variant.format != "onnx" or variant.quantize is None:
+        return None
+    return variant.name, target.activation_type, target.weight_type
+
+
+def _base_name(recipe: Recipe, framework: Framework) -> str:
+    return "base" if len(recipe.frameworks) == 1 else f"base {framework}"
+
+
+def _keep_log(workspace: Workspace, recipe: Recipe, variant: str, error: Exception) -> str:
+    """Puts what a failed variant's process had printed where people can read it; returns where."""
+    if not (isinstance(error, EdgewrightError) and error.log):
+        return ""
+    place = workspace.home / "logs" / f"{recipe.model}-{variant}.log"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(place, error.log.encode())
+    return str(place)

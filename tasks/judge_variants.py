@@ -10,10 +10,12 @@ from edgewright.pipeline.artifact_store import Artifact
 from edgewright.pipeline.built import BuiltVariant, TargetBuild
 from edgewright.pipeline.incumbents import incumbent_predictions
 from edgewright.pipeline.judging import Choice, Decision, Robustness, decide
+from edgewright.pipeline.model_engine import ModelEngine, engine_of
 from edgewright.pipeline.recipe import Recipe
 from edgewright.pipeline.stages import evaluate, measure, robustness
 from edgewright.pipeline.stages.compress import CompressResult
 from edgewright.pipeline.stages.evaluate import EvaluationResult
+from edgewright.pipeline.stages.keras_variant import KerasVariant
 from edgewright.pipeline.stages.measure import MeasureResult
 from edgewright.pipeline.stages.quantize import QuantizeResult
 from edgewright.pipeline.stages.robustness import RobustnessResult
@@ -31,15 +33,15 @@ def evaluate_variant(
     workspace: Workspace,
     question: TaskSettings,
     data: SnapshotResult,
-    made: CompressResult | QuantizeResult,
-    target: Target,
+    made: CompressResult | QuantizeResult | KerasVariant,
+    engine: ModelEngine,
     work: str,
 ) -> EvaluationResult:
     """Lets one variant answer the validation and test split on the target's engine."""
     return run_stage(
         "evaluate",
         work,
-        lambda listener: evaluate.run(workspace.store, data, made.model, target, question, work, listener),
+        lambda listener: evaluate.run(workspace.store, data, made.model, engine, question, work, listener),
     )
 
 
@@ -50,12 +52,12 @@ def stress_variant(
     """Lets one variant answer corrupted test samples on the target's engine."""
     settings = recipe.gate.robustness
     assert settings is not None, "only recipes that name corruptions are stressed"
-    threshold = built.evaluation.threshold
+    threshold, engine = built.evaluation.threshold, engine_of(target, built.variant.format)
     return run_stage(
         "stress",
         work,
         lambda listener: robustness.run(
-            workspace.store, data, built.model, target, settings, recipe.task, threshold, work, listener
+            workspace.store, data, built.model, engine, settings, recipe.task, threshold, work, listener
         ),
     )
 
@@ -65,17 +67,14 @@ def measure_latency(
     workspace: Workspace,
     recipe: Recipe,
     data: SnapshotResult,
-    models: Mapping[str, Artifact],
-    target: Target,
+    models: Mapping[str, tuple[Artifact, ModelEngine]],
     work: str,
 ) -> MeasureResult:
     """Measures all variants of one target in interleaved fresh processes."""
     return run_stage(
         "measure",
         work,
-        lambda listener: measure.run(
-            workspace.store, data, models, target, recipe.gate.latency_processes, work, listener
-        ),
+        lambda listener: measure.run(workspace.store, data, models, recipe.gate.latency_processes, work, listener),
     )
 
 

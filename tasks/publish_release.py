@@ -10,9 +10,10 @@ from prefect import task
 from edgewright.pipeline.build_report import draw_up
 from edgewright.pipeline.built import BuiltVariant, TargetBuild
 from edgewright.pipeline.judging import Decision
+from edgewright.pipeline.model_engine import engine_of
 from edgewright.pipeline.progress import Progress
 from edgewright.pipeline.publishing import Published, publish
-from edgewright.pipeline.report_logging import keep_report, log_report
+from edgewright.pipeline.report_logging import keep_report, log_missing, log_report
 from edgewright.pipeline.stages import pack, report
 from edgewright.pipeline.stages.pack import Label, PackResult
 from edgewright.pipeline.stages.report import ReportResult
@@ -38,10 +39,11 @@ def pack_bundle(
 ) -> PackResult:
     """Makes one variant's bundle."""
     model, threshold = built.model, built.evaluation.threshold
+    platform, engine = target.platform, engine_of(target, built.variant.format)
     return run_stage(
         "pack",
         f"{label.target} {label.variant}",
-        lambda listener: pack.run(workspace.store, data, model, target, question, threshold, label, listener),
+        lambda listener: pack.run(workspace.store, data, model, platform, engine, question, threshold, label, listener),
     )
 
 
@@ -74,4 +76,5 @@ def log_build_report(workspace: Workspace, tracking: Tracking, summary: BuildSum
     """Puts figures and page beside the build's runs, and the page into the workspace; returns where."""
     for target in summary.targets:
         log_report(workspace.store, tracking, drawn, target)
+        log_missing(tracking, summary, target)
     return keep_report(workspace.store, drawn, summary, workspace.home / "reports")

@@ -103,6 +103,8 @@ def show_summary(console: Console, summary: BuildSummary, seconds: float) -> Non
     console.print()
     for missing in summary.missing:
         say(console, f" missing     {missing.variant}: {missing.error}")
+        if missing.log:
+            say(console, f"             its log: {missing.log}")
     for target in summary.targets:
         mark = {"pass": "✓", "fail": "✗", "not_measurable": "…"}[target.outcome]
         say(console, f" release     {mark} {target.note}")

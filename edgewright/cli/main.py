@@ -103,7 +103,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return status
     except EdgewrightError as error:
         said = error if error.exit_code == UsageError.exit_code else _full_disk(error) or error
-        print(printable(str(said)), file=sys.stderr)
+        print(printable("\n".join([str(said), *getattr(said, "__notes__", ())])), file=sys.stderr)
         return said.exit_code
     except ModuleNotFoundError as error:
         print(_explain_missing(error), file=sys.stderr)

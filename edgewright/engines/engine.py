@@ -24,10 +24,12 @@ class EngineSettings:
     """How a model is run. Part of a bundle's manifest: the device runs it as it was measured.
 
     Attributes:
-        providers: Execution providers in order of preference; those that are not present on a machine are passed over.
+        providers: ONNX Runtime's execution providers in order of preference; those that are not present on a machine are
+            passed over. For LiteRT one word: ``XNNPACK``, whose kernels run the operators that they can, or ``builtin``.
         threads: Threads within one operator.
-        allow_spinning: Whether idle threads burn CPU while they wait. Costs 3 to 4 times on a shared host.
-        graph_optimization: ``all``, or ``none`` to run the graph as it is in the file.
+        allow_spinning: Whether idle threads burn CPU while they wait. Costs 3 to 4 times on a shared host. LiteRT has no
+            such switch and refuses it.
+        graph_optimization: ``all``, or ``none`` to run the graph as it is in the file. LiteRT knows ``all`` only.
     """
 
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
@@ -112,7 +114,7 @@ def open_engine(name: str, model: bytes, settings: EngineSettings) -> Engine:
     """Load a model.
 
     Args:
-        name: ``onnxruntime``. ``litert`` is a known word whose engine is not built yet.
+        name: ``onnxruntime`` for ONNX files, ``litert`` for TFLite files.
         model: The model file's bytes; never a path, which could drag in other files.
         settings: How to run it.
 
@@ -124,5 +126,7 @@ def open_engine(name: str, model: bytes, settings: EngineSettings) -> Engine:
 
         return OnnxEngine(model, settings)
     if name == "litert":
-        raise EngineError("the engine litert is not built yet: use a target whose engine is onnxruntime.")
+        from edgewright.engines.litert_engine import LitertEngine
+
+        return LitertEngine(model, settings)
     raise EngineError(f"engine {name!r} is unknown. Known: {', '.join(ENGINE_NAMES)}.")

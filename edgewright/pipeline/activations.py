@@ -1,5 +1,7 @@
 """What a float model's activations are on the calibration samples: extremes and histogram of every tensor.
 
+``observe`` looks at an ONNX model; a TFLite file is run by ``tflite_activations`` and looked at by the same ``collect``.
+
 Two passes over the samples, one batch at a time: the first finds the extremes, the second counts values between them. So
 a histogram's bins are settled before the first value falls into one: they depend neither on the order of samples nor on
 the first batch, and memory does not grow with the number of samples. (ONNX Runtime's own collectors keep every
@@ -10,9 +12,9 @@ A tensor that would make INT8 meaningless whatever its range is refused here, by
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +24,11 @@ from edgewright.pipeline.calibration_set import Batches
 
 if TYPE_CHECKING:
     import onnx
+
+# A tensor's name and its values for some samples, the sample's axis first: float32 ``[N, ...]``.
+TensorValues = Iterator[tuple[str, npt.NDArray[np.float32]]]
+# Name and type of the node that makes a tensor.
+Maker = tuple[str, str]
 
 # One INT8 step of the whole range is 128 bins: where one outlier widens the range a hundredfold, the rest still lies in
 # hundreds of bins.
@@ -94,19 +101,34 @@ def observe(model: onnx.ModelProto, batches: Batches) -> tuple[Activation, ...]:
         CalibrationError: A tensor is not finite, has no width, or is absurdly large; the message names the node.
     """
     run = _Augmented(model)
+    return collect(_makers(model), lambda: run.over(batches))
+
+
+def collect(makers: Mapping[str, Maker], values_of: Callable[[], TensorValues]) -> tuple[Activation, ...]:
+    """Looks at the tensors of a float model, however it is run.
+
+    Args:
+        makers: Who makes a tensor, by its name, in the order of the graph.
+        values_of: Runs the model on all samples; asked twice.
+
+    Returns:
+        The activations of which there are values, in the order of the graph.
+
+    Raises:
+        CalibrationError: A tensor is not finite, has no width, or is absurdly large; the message names the node.
+    """
     extremes: dict[str, tuple[float, float]] = {}
-    for name, values in run.over(batches):
+    for name, values in values_of():
         low, high = extremes.get(name, (np.inf, -np.inf))
         # numpy's minimum and maximum, unlike the library's and Python's, keep a NaN.
         extremes[name] = (float(np.minimum(low, values.min())), float(np.maximum(high, values.max())))
-    makers = _makers(model)
     for name, (low, high) in extremes.items():
         _refuse(_place(*makers[name]), low, high)
     seen = {
         name: Activation(name, *makers[name], low, high, np.zeros(BINS, np.int64), {})
         for name, (low, high) in ((name, extremes[name]) for name in makers if name in extremes)
     }
-    for name, values in run.over(batches):
+    for name, values in values_of():
         _count(seen[name], values)
     return tuple(seen.values())
 
@@ -147,7 +169,7 @@ class _Augmented:
         self._input = self._session.get_inputs()[0].name
         self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def over(self, batches: Batches) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    def over(self, batches: Batches) -> TensorValues:
         """Name and values of every float tensor, batch after batch."""
         for batch in batches():
             yield self._input, batch
@@ -157,7 +179,7 @@ class _Augmented:
                     yield name, values
 
 
-def _makers(model: onnx.ModelProto) -> dict[str, tuple[str, str]]:
+def _makers(model: onnx.ModelProto) -> dict[str, Maker]:
     """Tensor name to (node, operator), in the order of the graph."""
     makers = {model.graph.input[0].name: (model.graph.input[0].name, "input")}
     for node in model.graph.node:

@@ -21,13 +21,13 @@ from edgewright.errors import EdgewrightError, UsageError
 from edgewright.pipeline.answering import quality_for
 from edgewright.pipeline.artifact_store import Artifact, ArtifactStore, Outcome, ResultT, Stage
 from edgewright.pipeline.bench_result import ModelsBench, NotMeasured, Ratio, Row
-from edgewright.pipeline.engine_defaults import STATIC, methods_for, quantize_with_defaults
+from edgewright.pipeline.engine_defaults import STATIC, DefaultModel, methods_for, quantize_with_defaults
 from edgewright.pipeline.isolation import run_isolated
+from edgewright.pipeline.model_engine import ModelEngine, engine_of
 from edgewright.pipeline.progress import Progress, ProgressListener, ignore_progress
 from edgewright.pipeline.recipe import Recipe
-from edgewright.pipeline.stages import compress, quantize, train
+from edgewright.pipeline.stages import compress, keras_base, keras_variant, quantize, train
 from edgewright.pipeline.stages import snapshot as snapshot_stage
-from edgewright.pipeline.stages.evaluate import engine_settings
 from edgewright.pipeline.stages.quantize import ValidationJudge
 from edgewright.pipeline.stages.snapshot import SnapshotResult
 from edgewright.pipeline.statistics import median_interval
@@ -45,9 +45,10 @@ _VERSIONS = ("edgewright", "numpy", "onnx", "onnxruntime", "torch")
 
 @dataclass(frozen=True)
 class _Model:
-    """A model to be measured."""
+    """A model to be measured, and what runs it."""
 
     artifact: Artifact
+    engine: ModelEngine
     quality_pct: float
 
 
@@ -119,6 +120,7 @@ def bench_models(
         EngineError: A model cannot be run, or its process died.
     """
     data = snapshot_stage.run(store, recipe.data, recipe.task).value.folds[0]
+    reference = recipe.reference_for(target).name
     models = _models(store, recipe, data, target, on_progress)
     settings = [(threads, batch) for threads, batch in product(THREADS, BATCHES)]
     raw = snapshot_stage.load(store, data).validation.images
@@ -132,16 +134,17 @@ def bench_models(
             on_progress(Progress(recipe.model, number * progress.total + progress.done, total, words))
 
         samples = data.preprocessing.apply(raw[:batch])
-        on = replace(engine_settings(target), threads=threads)
         subjects = {
-            name: Subject(store.read(model.artifact), target.engine, on, samples)
+            name: Subject(
+                store.read(model.artifact), model.engine.name, replace(model.engine.settings, threads=threads), samples
+            )
             for name, model in models.items()
             if isinstance(model, _Model)
         }
         measured = measure_interleaved(subjects, processes, report, effort)
-        rows += _rows(recipe, models, measured, threads, batch)
+        rows += _rows(recipe, reference, models, measured, threads, batch)
     word = quality_for(recipe.task, data).word
-    return ModelsBench(recipe.model, target_name, recipe.reference.name, word, tuple(rows))
+    return ModelsBench(recipe.model, target_name, reference, word, tuple(rows))
 
 
 def setting_in_words(threads: int, batch: int) -> str:
@@ -153,31 +156,42 @@ def _models(
     store: BuiltStore, recipe: Recipe, data: SnapshotResult, target: Target, on_progress: ProgressListener
 ) -> _Models:
     """The float model first; then the other variants; then what ONNX Runtime makes of the float model by itself."""
-    judge = ValidationJudge(data, recipe.task, snapshot_stage.load(store, data).validation)
-    variants = sorted(recipe.variants, key=lambda variant: not variant.is_reference)
+    validation, reference = snapshot_stage.load(store, data).validation, recipe.reference_for(target)
+    variants = sorted(recipe.variants_for(target), key=lambda variant: variant != reference)
     models: dict[str, _Model | str] = {}
     for variant in variants:
         on_progress(Progress(recipe.model, 0, 1, f"answering validation samples: {variant.name}"))
         try:
-            built = _built(store, recipe, data, target, variant)
-            models[variant.name] = _Model(built, judge(store.read(built)))
+            built, engine = _built(store, recipe, data, target, variant), engine_of(target, variant.format)
+            judge = ValidationJudge(data, recipe.task, validation, variant.format)
+            models[variant.name] = _Model(built, engine, judge(store.read(built)))
         except EdgewrightError as error:
-            if variant.is_reference:  # nothing to hold the others against
+            if variant == reference:  # nothing to hold the others against
                 raise
             models[variant.name] = str(error)
-    reference = _built(store, recipe, data, target, recipe.reference)
-    for method in methods_for(store.read(reference)):
+    if reference.format == "tflite":  # nothing that ONNX Runtime could be given
+        return models
+    float_model = _built(store, recipe, data, target, reference)
+    for method in methods_for(store.read(float_model)):
         on_progress(Progress(recipe.model, 0, 1, f"quantizing: {method}"))
-        models[method] = _by_default(store, recipe, data, reference, method)
+        made = _by_default(store, recipe, data, float_model, method)
+        models[method] = (
+            made if isinstance(made, str) else _Model(made.model, engine_of(target, "onnx"), made.quality_pct)
+        )
     return models
 
 
 def _built(store: BuiltStore, recipe: Recipe, data: SnapshotResult, target: Target, variant: Variant) -> Artifact:
-    base = train.run(store, recipe, data).value
-    model = compress.run(store, recipe, data, base, variant.prune, variant.name).value.model
-    if variant.quantize is None:
-        return model
     samples, types = recipe.data.calibration_samples, (target.activation_type, target.weight_type)
+    if variant.framework == "keras":
+        base = keras_base.run(store, recipe, data).value
+        asked = variant if variant.format == "tflite" else variant.model_copy(update={"quantize": None})
+        model = keras_variant.run(store, recipe, data, base, asked, types[0], variant.name).value.model
+    else:
+        base = train.run(store, recipe, data).value
+        model = compress.run(store, recipe, data, base, variant.prune, variant.name).value.model
+    if variant.quantize is None or variant.format == "tflite":
+        return model
     return quantize.run(
         store, data, model, variant.quantize, samples, types, recipe.task, variant.name
     ).value.model  # fmt: skip
@@ -185,10 +199,10 @@ def _built(store: BuiltStore, recipe: Recipe, data: SnapshotResult, target: Targ
 
 def _by_default(
     store: BuiltStore, recipe: Recipe, data: SnapshotResult, reference: Artifact, method: str
-) -> _Model | str:
+) -> DefaultModel | str:
     """In a process of its own: what fails or crashes there is one row's answer, and no end of the benchmark."""
     try:
-        made = run_isolated(
+        return run_isolated(
             quantize_with_defaults,
             store.root,
             data,
@@ -201,24 +215,29 @@ def _by_default(
         )
     except EdgewrightError as error:
         return str(error)
-    return _Model(made.model, made.quality_pct)
 
 
 def _rows(
-    recipe: Recipe, models: _Models, measured: Mapping[str, Measurement], threads: int, batch: int
+    recipe: Recipe, reference: str, models: _Models, measured: Mapping[str, Measurement], threads: int, batch: int
 ) -> list[Row | NotMeasured]:
     return [
         NotMeasured(recipe.model, name, threads, batch, model)
         if isinstance(model, str)
-        else _row(recipe, name, model, measured, threads, batch)
+        else _row(recipe, reference, name, model, measured, threads, batch)
         for name, model in models.items()
     ]
 
 
 def _row(
-    recipe: Recipe, name: str, model: _Model, measured: Mapping[str, Measurement], threads: int, batch: int
+    recipe: Recipe,
+    reference_name: str,
+    name: str,
+    model: _Model,
+    measured: Mapping[str, Measurement],
+    threads: int,
+    batch: int,
 ) -> Row:
-    own, reference = measured[name], measured[recipe.reference.name]
+    own, reference = measured[name], measured[reference_name]
     cpu = [slow.cpu_p50_ms / fast.cpu_p50_ms for slow, fast in zip(reference.processes, own.processes, strict=True)]
     return Row(
         recipe=recipe.model,

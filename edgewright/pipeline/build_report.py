@@ -165,9 +165,12 @@ def _answers(built: TargetBuild, answers: Predictions, name: str) -> Answers:
 
 def _curves(built: TargetBuild) -> tuple[Curve, ...]:
     """The base's training, then each fine-tuning once: variants that prune alike share theirs."""
-    base = built.base
-    curves = {base.weights.sha256: Curve("base", _points(base.history, 0), base.best_epoch)}
+    curves: dict[str, Curve] = {}
+    bases = {variant.base.weights.sha256: variant for variant in built.variants.values()}
     for name, variant in built.variants.items():
+        base = variant.base
+        base_name = "base" if len(bases) == 1 else f"base {variant.variant.framework}"
+        curves.setdefault(base.weights.sha256, Curve(base_name, _points(base.history, 0), base.best_epoch))
         tuned = variant.compress.fine_tuning
         if tuned is not None and tuned.weights.sha256 not in curves:
             before = len(base.history)

@@ -38,6 +38,7 @@ class BuiltVariant:
     Attributes:
         variant: What was asked for.
         model: The model file.
+        base: The base model's training that it goes back to.
         compress: The float model behind it.
         quantize: The step to fewer bits; None where there was none.
         evaluation: What it answers on the target's engine.
@@ -45,6 +46,7 @@ class BuiltVariant:
 
     variant: Variant
     model: Artifact
+    base: TrainResult
     compress: CompressResult
     quantize: QuantizeResult | None
     evaluation: EvaluationResult
@@ -56,12 +58,10 @@ class Fold:
 
     Attributes:
         snapshot: Its data.
-        base: The base model's training.
         variants: Built variants by name, the same names in every fold.
     """
 
     snapshot: SnapshotResult
-    base: TrainResult
     variants: Mapping[str, BuiltVariant]
 
 
@@ -108,19 +108,14 @@ class TargetBuild:
         return self.folds[0].snapshot
 
     @property
-    def base(self) -> TrainResult:
-        """The training that the release goes back to."""
-        return self.folds[0].base
-
-    @property
     def variants(self) -> Mapping[str, BuiltVariant]:
         """What may be released."""
         return self.folds[0].variants
 
     @property
     def reference(self) -> str:
-        """Name of the uncompressed variant."""
-        return self.recipe.reference.name
+        """Name of the uncompressed variant that the others are judged against."""
+        return self.recipe.reference_for(self.target).name
 
     @property
     def quality(self) -> Quality:

@@ -18,6 +18,8 @@ from edgewright.errors import CalibrationError
 from edgewright.pipeline.activations import BINS, Activation
 
 Method = Literal["minmax", "percentile", "entropy"]
+# Where ranges come from: an estimator, or quantization-aware training that learned them.
+Origin = Method | Literal["aware"]
 LEVELS = 256
 # Bins of the whole range that entropy works on: 16 per INT8 level. With as many bins as levels there is nothing to choose.
 _ENTROPY_BINS = 4096
@@ -30,14 +32,16 @@ _SPIKE = 2
 # The share of a tensor's values, those that repeat exactly apart, that may fall on one INT8 step.
 _LARGEST_SHARE_ON_ONE_STEP = 0.99
 # Their outputs lie between 0 and 1 by definition, nearly all next to an end where the network is sure.
-_BOUNDED = frozenset({"Softmax", "Sigmoid", "HardSigmoid"})
+_BOUNDED = frozenset({"Softmax", "Sigmoid", "HardSigmoid", "SOFTMAX", "LOGISTIC"})
+# What gives narrower ranges where all estimators can be had.
+NARROWER = "name entropy or percentile in quantize.calibration, or lower quantize.percentile"
 
 
 @dataclass(frozen=True)
 class Ranges:
-    """Calibrated ranges: tensor name to lowest and highest value."""
+    """Ranges: tensor name to lowest and highest value."""
 
-    method: Method
+    method: Origin
     low_high: dict[str, tuple[float, float]]
 
 
@@ -65,20 +69,25 @@ def clipped_share(activation: Activation, low: float, high: float) -> float:
     return float(total - int(activation.counts[first:end].sum())) / total
 
 
-def refuse_absurd(activations: tuple[Activation, ...], ranges: Ranges) -> None:
+def refuse_absurd(activations: tuple[Activation, ...], ranges: Ranges, remedy: str = NARROWER) -> None:
     """Refuses a range so wide for its values that INT8 no longer tells them apart.
+
+    Args:
+        activations: What was seen; those without a range are passed over.
+        ranges: Their ranges.
+        remedy: What gives narrower ranges, for messages.
 
     Raises:
         CalibrationError: 99 % of a tensor's different values fall on one INT8 step; the message names the node.
     """
-    for each in activations:
+    for each in (each for each in activations if each.tensor in ranges.low_high):
         low, high = ranges.low_high[each.tensor]
         share = share_on_one_step(each, low, high)
         if share >= _LARGEST_SHARE_ON_ONE_STEP and each.operator not in _BOUNDED:
             raise CalibrationError(
                 f"the range of {each.place} by {ranges.method} is [{low:g}, {high:g}]: {100 * share:.1f} % of its values "
                 "(those that repeat exactly apart) fall on one INT8 step: INT8 cannot tell them apart. Look for samples with "
-                "huge values; name entropy or percentile in quantize.calibration, or lower quantize.percentile."
+                f"huge values; {remedy}."
             )
 
 

@@ -16,7 +16,8 @@ class Trial:
     """One way to fewer bits that was tried.
 
     Attributes:
-        method: The range estimator; ``dynamic`` or ``float16`` where no ranges are calibrated.
+        method: The range estimator; ``aware`` where training learned the ranges; ``dynamic`` or ``float16`` where no ranges
+            are calibrated.
         validation_pct: Quality on the validation split, in percent.
         ranges: Tensor name to lowest and highest value; empty where none are calibrated.
     """
@@ -79,7 +80,7 @@ class CalibrationAudit:
     """How the ranges of one INT8 model came about.
 
     Attributes:
-        method: The range estimator that was kept.
+        method: The range estimator that was kept; ``aware`` where training learned the ranges.
         samples: Number of calibration samples.
         split: The split they are from.
         split_samples: Samples of the split that could have been taken.
@@ -90,6 +91,8 @@ class CalibrationAudit:
         spread: Quality over other calibration sets; None where it was not measured.
         no_spread_because: Why it was not measured; empty where it was.
         peak_memory_mib: Peak resident memory of the process that calibrated, in MiB, the engine's and the data's included.
+        without_range: Nodes of the float model whose output stands in the INT8 file under no name, such as those that the
+            converter merged with others: their ranges could not be looked at.
     """
 
     method: str
@@ -103,10 +106,11 @@ class CalibrationAudit:
     spread: Spread | None
     no_spread_because: str
     peak_memory_mib: float
+    without_range: tuple[str, ...] = ()
 
 
 def tensor_ranges(activations: tuple[Activation, ...], ranges: Ranges) -> tuple[TensorRange, ...]:
-    """Every activation's range beside what was observed, in the order of the graph."""
+    """The range of every activation that has one beside what was observed, in the order of the graph."""
     return tuple(
         TensorRange(
             tensor=each.tensor,
@@ -118,5 +122,7 @@ def tensor_ranges(activations: tuple[Activation, ...], ranges: Ranges) -> tuple[
             observed_high=each.high,
             clipped_share=clipped_share(each, low, high),
         )
-        for each, (low, high) in ((each, ranges.low_high[each.tensor]) for each in activations)
+        for each in activations
+        if each.tensor in ranges.low_high
+        for low, high in [ranges.low_high[each.tensor]]
     )

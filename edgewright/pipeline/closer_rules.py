@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgewright.pipeline.quality import Quality
     from edgewright.pipeline.recipe import GateSettings
     from edgewright.pipeline.task_settings import TaskSettings
-    from edgewright.pipeline.variant_settings import QuantizeSettings
+    from edgewright.pipeline.variant_settings import ModelFormat, QuantizeSettings
     from edgewright.pipeline.waiver import Waiver
 
 # Networks whose work is convolutions: of their matrix products nothing is left but the last layer.
@@ -27,7 +27,7 @@ _OF_CALIBRATION = ("calibration", "percentile")
 
 
 def check_quantization(
-    index: int, quantize: QuantizeSettings, architecture: ArchitectureSettings | None
+    index: int, quantize: QuantizeSettings, model_format: ModelFormat, architecture: ArchitectureSettings | None
 ) -> list[Problem]:
     """Whether the settings of one variant's quantization go together, and with the network."""
     key, problems = f"variants[{index}].quantize", []
@@ -49,7 +49,11 @@ def check_quantization(
     if quantize.method == "static" and "percentile" not in methods and changed("percentile"):
         message = "is only used with calibration: percentile. Remove it, or add that method."
         problems.append(Problem(f"{key}.percentile", message))
-    if quantize.method == "dynamic" and architecture and architecture.name in _CONVOLUTIONAL:
+    if model_format == "tflite" and changed("calibration") and methods != ["minmax"]:
+        message = f"[{', '.join(methods)}]: TFLite's converter knows minmax alone. Name that, or leave it out."
+        problems.append(Problem(f"{key}.calibration", message))
+    dynamic_onnx = quantize.method == "dynamic" and model_format == "onnx"
+    if dynamic_onnx and architecture and architecture.name in _CONVOLUTIONAL:
         message = (
             f"dynamic INT8 works on matrix products, and the work of {architecture.name} is convolutions: all but its last "
             "layer would stay in float. Set method: static, or choose another architecture."

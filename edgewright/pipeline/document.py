@@ -64,7 +64,9 @@ def parse_fields(model: type[ModelT], value: object, prefix: str = "") -> tuple[
     try:
         return model.model_validate(value), []
     except ValidationError as error:
-        return None, [explain(model, entry, prefix) for entry in error.errors(include_url=False)]
+        # A default that follows from another field is not to blame where that one is wrong.
+        own = [entry for entry in error.errors(include_url=False) if entry["type"] != "default_factory_not_called"]
+        return None, [explain(model, entry, prefix) for entry in own]
 
 
 class _Refused(Exception):

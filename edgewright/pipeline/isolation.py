@@ -21,8 +21,9 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
+from types import MappingProxyType
 from typing import IO, Any, TypeVar
 
 from edgewright.errors import CrashError, DeadlineError, EdgewrightError, MemoryBoundError, StageError
@@ -32,10 +33,20 @@ from edgewright.pipeline.progress import Progress, ProgressListener, ignore_prog
 ResultT = TypeVar("ResultT")
 
 _LOG_TAIL_BYTES = 2000
+_LAST_WORDS = 300
+# What is kept of a log for those who look for the cause.
+_LOG_BYTES = 200_000
+_CHATTER = ("WARNING: All log messages before absl::InitializeLog()", "I0000 ", "INFO: Created TensorFlow Lite")
 # How often to look whether a silent process still lives: one of its own children may hold its end of the pipe open.
 _POLL_S = 0.5
-# PyTorch says this in a RuntimeError when the allocator is refused memory.
-_ALLOCATION_FAILURES = ("can't allocate memory", "bad_alloc", "bad allocation", "Failed to allocate memory")
+# What PyTorch, TensorFlow and C++ itself say when the allocator is refused memory.
+_ALLOCATION_FAILURES = (
+    "can't allocate memory",
+    "bad_alloc",
+    "bad allocation",
+    "Failed to allocate memory",
+    "OOM when allocating",
+)
 
 
 def run_isolated(
@@ -46,6 +57,7 @@ def run_isolated(
     deadline_s: float,
     memory_limit_mib: int | None = None,
     threads: int = 1,
+    environment: Mapping[str, str] = MappingProxyType({}),
     on_progress: ProgressListener = ignore_progress,
 ) -> ResultT:
     """Calls ``function(*args, on_progress=…)`` in a fresh process and returns its result.
@@ -57,6 +69,7 @@ def run_isolated(
         deadline_s: The process is killed after this many seconds.
         memory_limit_mib: Bound on its private memory, in MiB.
         threads: Threads of numeric libraries in the process.
+        environment: Variables that the process gets beside this one's own.
         on_progress: Hears what the function reports.
 
     Raises:
@@ -67,7 +80,7 @@ def run_isolated(
     """
     here, there = os.pipe(), os.pipe()
     with tempfile.TemporaryFile() as log:
-        process = _spawn(here[0], there[1], threads, log)
+        process = _spawn(here[0], there[1], threads, environment, log)
         os.close(here[0])
         os.close(there[1])
         with Connection(here[1], readable=False) as jobs, Connection(there[0], writable=False) as answers:
@@ -77,12 +90,17 @@ def run_isolated(
                     jobs.send_bytes(pickle.dumps(job))
                 result: ResultT = _listen(process, answers, work, deadline_s, on_progress, log)
                 return result
+            except EdgewrightError as error:
+                error.log = _end_of(log, _LOG_BYTES)
+                raise
             finally:
                 _end(process)
 
 
-def _spawn(job_fd: int, answer_fd: int, threads: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    environment = dict(os.environ)
+def _spawn(
+    job_fd: int, answer_fd: int, threads: int, more: Mapping[str, str], log: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, **more}
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment[name] = str(threads)
     # Threads that spin while they wait slow a busy machine down several times; sleeping costs next to nothing.
@@ -121,8 +139,11 @@ def _listen(
                 continue
             kind, payload = pickle.loads(answers.recv_bytes())
         except (EOFError, ConnectionError):
-            code = process.wait()
-            raise CrashError(f"{work}: its process {_death(code)} without an answer.{_tail(log)}") from None
+            code, tail = process.wait(), _end_of(log, _LOG_TAIL_BYTES)
+            if any(words in tail for words in _ALLOCATION_FAILURES):
+                raise MemoryBoundError(_beyond_bound(work, "an allocation was refused")) from None
+            last = f" Its last words: {tail.splitlines()[-1][:_LAST_WORDS]}" if tail else ""
+            raise CrashError(f"{work}: its process {_death(code)} without an answer.{last}") from None
         if kind == "progress":
             on_progress(payload)
         elif kind == "result":
@@ -130,9 +151,7 @@ def _listen(
         elif kind == "error":
             raise _revived(*payload)
         elif kind == "memory":
-            raise MemoryBoundError(
-                f"{work} asked for more memory than its bound: {payload}. Raise the bound, or do less."
-            )
+            raise MemoryBoundError(_beyond_bound(work, payload))
         else:
             raise StageError(f"{work} failed: {payload}")
 
@@ -154,11 +173,16 @@ def _death(code: int) -> str:
     return f"exited with {code}"
 
 
-def _tail(log: IO[bytes]) -> str:
+def _beyond_bound(work: str, reason: str) -> str:
+    return f"{work} asked for more memory than its bound: {reason}. Raise the bound, or do less."
+
+
+def _end_of(log: IO[bytes], size_bytes: int) -> str:
+    """The last lines of the log, without what TensorFlow notes at every start."""
     log.seek(0, os.SEEK_END)
-    log.seek(max(0, log.tell() - _LOG_TAIL_BYTES))
-    text = log.read().decode(errors="replace").strip()
-    return f" End of its log:\n{text}" if text else ""
+    log.seek(max(0, log.tell() - size_bytes))
+    lines = log.read().decode(errors="replace").splitlines()
+    return "\n".join(line for line in lines if not line.startswith(_CHATTER)).strip()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

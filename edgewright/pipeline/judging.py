@@ -114,15 +114,16 @@ def gate_budgets(target: Target) -> Budgets:
     )
 
 
-def choose(recipe: Recipe, folds: Sequence[Fold], measured: MeasureResult | None) -> tuple[Choice, ...]:
+def choose(recipe: Recipe, target: Target, folds: Sequence[Fold], measured: MeasureResult | None) -> tuple[Choice, ...]:
     """What is put to the gate, the best first: as many as the recipe allows.
 
     Every fold chooses by its own validation samples: one that looked at all of them would have looked at every other
     fold's test samples. Latency is the first fold's: the same variant is the same network in every fold.
     """
+    reference = recipe.reference_for(target).name
     ranked = [
         rank(
-            [_contender(fold, name, recipe.reference.name, measured) for name in fold.variants],
+            [_contender(fold, name, reference, measured) for name in fold.variants],
             recipe.objective.minimize,
             recipe.objective.max_validation_drop_points,
         )
@@ -211,7 +212,7 @@ def _contender(fold: Fold, name: str, reference: str, measured: MeasureResult | 
     built = fold.variants[name]
     return Contender(
         variant=name,
-        is_reference=built.variant.is_reference,
+        is_reference=name == reference,
         validation_drop_points=fold.variants[reference].evaluation.validation_pct - built.evaluation.validation_pct,
         size_bytes=built.evaluation.size_bytes,
         latency_p50_ms=measured.measurements[name].latency_p50_ms if measured else None,
@@ -258,5 +259,5 @@ def _measured(built: TargetBuild, name: str, confidence: float) -> Measured:
         peak_memory_mib=figures.peak_memory_mib,
         providers_in_use=providers,
         required_provider=built.target.required_provider,
-        is_reference=variant.variant.is_reference,
+        is_reference=name == built.reference,
     )

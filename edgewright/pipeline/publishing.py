@@ -15,6 +15,7 @@ from edgewright.bench_report import BenchReport, parse_report
 from edgewright.pipeline.artifact_store import ArtifactStore
 from edgewright.pipeline.built import TargetBuild
 from edgewright.pipeline.judging import Decision
+from edgewright.pipeline.model_engine import ENGINE_OF
 from edgewright.pipeline.run_logging import log_runs, log_verdict, verdict_tags
 from edgewright.pipeline.stages.pack import PackResult
 from edgewright.pipeline.tracking import (
@@ -174,9 +175,10 @@ def _waiver_tag(verdict: Verdict) -> dict[str, str]:
 
 def _describe(built: TargetBuild, decision: Decision) -> str:
     name = f"{built.recipe.model}.{built.target_name}"
+    engine = ENGINE_OF[built.variants[decision.chosen].variant.format]
     return (
         f"**{decision.chosen}** of build `{built.build}` for **{built.target_name}** ({built.target.platform}, "
-        f"{built.target.engine}). {built.recipe.description}\n\n{decision.verdict.to_markdown()}\n\n"
+        f"{engine}). {built.recipe.description}\n\n{decision.verdict.to_markdown()}\n\n"
         f"Pull it: `edgewright-agent pull --registry URL --model {built.recipe.model} --target {built.target_name} "
         f"--into DIR` (registered as `{name}`)."
     )

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgewright.errors import DataError, Problem, RecipeError
 from edgewright.pipeline.architecture import ArchitectureSettings, EntryPointSettings
 from edgewright.pipeline.data_settings import DataSettings
 from edgewright.pipeline.document import parse_fields, read_document
+from edgewright.pipeline.model_engine import runs
 from edgewright.pipeline.recipe_rules import Sections, check_sections
 from edgewright.pipeline.robustness_settings import RobustnessSettings
 from edgewright.pipeline.targets import Name, Strict, Target
 from edgewright.pipeline.task_settings import ClassificationSettings, TaskSettings
-from edgewright.pipeline.variant_settings import Variant
+from edgewright.pipeline.variant_settings import Framework, Variant
 
 
 class TrainingSettings(Strict):
@@ -44,10 +45,16 @@ class TrainingSettings(Strict):
     )
     threads: int = Field(1, ge=1, le=64, description="CPU threads; the weights depend on it")
     deadline_s: float = Field(3600, gt=0, le=7 * 86_400, description="a training that runs longer is ended, in seconds")
+    memory_mib: int = Field(
+        8192,
+        ge=1024,
+        le=1024**2,
+        description="private memory that a process of TensorFlow may take, in MiB (keras only)",
+    )
 
 
 class ExportSettings(Strict):
-    """How the trained model becomes an ONNX file."""
+    """How the trained model becomes a file."""
 
     opset: int = Field(
         18, ge=13, le=21, description="ONNX operator set; 13 for older runtimes, and the oldest with per-channel INT8"
@@ -56,7 +63,7 @@ class ExportSettings(Strict):
         1e-3,
         gt=0,
         le=0.1,
-        description="largest allowed difference of a score between PyTorch and ONNX, on real samples",
+        description="largest allowed difference of a score between the framework and the exported file, on real samples",
     )
 
 
@@ -117,9 +124,10 @@ class Recipe(Strict):
         ClassificationSettings(kind="classification"),
         description="what the model is asked, and by which figure it is judged",
     )
+    framework: Framework = Field("pytorch", description="which framework trains the variants that name none themselves")
     architecture: ArchitectureSettings = Field(description="which network")
     training: TrainingSettings = Field(description="how the reference is trained")
-    export: ExportSettings = Field(ExportSettings(), description="how the trained model becomes an ONNX file")
+    export: ExportSettings = Field(ExportSettings(), description="how the trained model becomes a file")
     variants: list[Variant] = Field(
         min_length=1, max_length=20, description="the variants to build; one is the reference"
     )
@@ -127,15 +135,54 @@ class Recipe(Strict):
     objective: ObjectiveSettings = Field(ObjectiveSettings(), description="how the best variant is chosen")
     gate: GateSettings = Field(description="what a release must show on the test split")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _hand_framework_down(cls, document: Any) -> Any:
+        return with_framework(document)
+
     @property
-    def reference(self) -> Variant:
-        """The uncompressed variant."""
-        return next(variant for variant in self.variants if variant.is_reference)
+    def frameworks(self) -> tuple[Framework, ...]:
+        """The frameworks that train, in the order in which variants name them."""
+        return tuple(dict.fromkeys(variant.framework for variant in self.variants))
+
+    def variants_for(self, target: Target) -> tuple[Variant, ...]:
+        """The variants whose files the target has an engine for."""
+        return tuple(variant for variant in self.variants if runs(target, variant.format))
+
+    def reference_for(self, target: Target) -> Variant:
+        """What compression is judged against on a target: the first uncompressed variant that it runs."""
+        return next(variant for variant in self.variants_for(target) if variant.is_uncompressed)
 
     @property
     def fine_tune_epochs(self) -> int:
         """Epochs that the reference trains on while others fine-tune, so that no variant is flattered by more training."""
-        return max((variant.prune.fine_tune_epochs for variant in self.variants if variant.prune), default=0)
+        return max(map(_epochs_of, self.variants))
+
+    def float_epochs(self, variant: Variant) -> int:
+        """Epochs of fine-tuning before a variant loses bits: those with rounding in place come on top, and count too."""
+        if variant.prune:
+            return variant.prune.fine_tune_epochs
+        return self.fine_tune_epochs - _epochs_of(variant)
+
+
+def _epochs_of(variant: Variant) -> int:
+    """Epochs that a variant asks for beyond the base's."""
+    aware = variant.quantize.aware if variant.quantize else None
+    return (variant.prune.fine_tune_epochs if variant.prune else 0) + (aware.epochs if aware else 0)
+
+
+def with_framework(document: Any) -> Any:
+    """Gives every variant that names no framework the recipe's; leaves what is no recipe as it is."""
+    if not isinstance(document, Mapping) or not isinstance(document.get("variants"), list):
+        return document
+    framework = document.get("framework")
+    if framework not in get_args(Framework):  # said once, at its own key
+        return document
+    variants = [
+        {"framework": framework} | dict(entry) if isinstance(entry, Mapping) else entry
+        for entry in document["variants"]
+    ]
+    return {**document, "variants": variants}
 
 
 class _Data(Strict):
@@ -192,6 +239,7 @@ def _sections(recipe: Recipe) -> Sections:
 
 def _readable_sections(document: Mapping[str, Any]) -> Sections:
     """What can be read of a recipe that breaks rules somewhere."""
+    document = with_framework(document)
     entries, names = document.get("variants"), document.get("targets")
     entries, names = entries if isinstance(entries, list) else [], names if isinstance(names, list) else []
     variants = {index: parse_fields(Variant, entry)[0] for index, entry in enumerate(entries)}
@@ -218,18 +266,24 @@ def _check_own_network(sections: Sections, found: Sequence[Problem]) -> list[Pro
     """
     if not isinstance(sections.architecture, EntryPointSettings) or sections.data is None or sections.task is None:
         return []
-    if any(problem.key.startswith("data") for problem in found):
+    if any(problem.key.startswith(("data", "architecture", "framework")) for problem in found):
         return []
     from edgewright.pipeline.data_rules import source_facts
-    from edgewright.pipeline.models.checks import check_network  # imports PyTorch
 
     try:
         facts = source_facts(sections.data, sections.task)
     except DataError as error:
         return [Problem("data", str(error))]
+    variants, task = sections.variants, sections.task.kind
+    if any(variant.framework == "keras" for variant in variants.values()):
+        from edgewright.pipeline.keras_trial import try_network
+
+        return try_network(sections.architecture, facts.input_shape, facts.outputs, task, variants)
+    from edgewright.pipeline.models.checks import check_network  # imports PyTorch
+
     sparsities = {
         f"variants[{index}].prune": variant.prune.sparsity
-        for index, variant in sections.variants.items()
+        for index, variant in variants.items()
         if variant.prune and variant.prune.method == "channels"
     }
-    return check_network(sections.architecture, facts.input_shape, facts.outputs, sparsities, sections.task.kind)
+    return check_network(sections.architecture, facts.input_shape, facts.outputs, sparsities, task)

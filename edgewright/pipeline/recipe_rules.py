@@ -15,6 +15,8 @@ from edgewright.errors import Problem
 from edgewright.pipeline.broken_rule import did_you_mean
 from edgewright.pipeline.closer_rules import check_closer_gate, check_quantization
 from edgewright.pipeline.data_rules import check_data, kind_of
+from edgewright.pipeline.framework_rules import OF_POLYNOMIAL_DECAY, check_framework, check_frameworks
+from edgewright.pipeline.model_engine import runs
 from edgewright.pipeline.targets import Target
 
 if TYPE_CHECKING:
@@ -61,9 +63,11 @@ def check_sections(sections: Sections, targets: Mapping[str, Target] | None, tar
         problems += _check_network(sections.task, sections.architecture, sections.data)
     for index, variant in sections.variants.items():
         problems += _check_uniqueness(index, variant, sections.variants)
+        problems += check_framework(index, variant, sections.architecture)
         problems += _check_pruning(index, variant.prune, sections.architecture) if variant.prune else []
         if variant.quantize:
-            problems += check_quantization(index, variant.quantize, sections.architecture)
+            problems += check_quantization(index, variant.quantize, variant.format, sections.architecture)
+    problems += check_frameworks(sections.variants, sections.architecture)
     if sections.all_variants:
         problems += _check_reference(sections.variants)
     if targets is not None:
@@ -85,8 +89,9 @@ def _check_uniqueness(index: int, variant: Variant, variants: Mapping[int, Varia
     problems = []
     if any(other.name == variant.name for other in earlier):
         problems.append(Problem(f"variants[{index}].name", f'"{variant.name}" is used twice. Names must differ.'))
-    twins = [other.name for other in earlier if (other.prune, other.quantize) == (variant.prune, variant.quantize)]
-    if twins and not variant.is_reference:
+    how = variant.model_dump(exclude={"name"})
+    twins = [other.name for other in earlier if other.model_dump(exclude={"name"}) == how]
+    if twins and not variant.is_uncompressed:
         message = f'"{variant.name}" is built exactly like "{twins[0]}". Remove one.'
         problems.append(Problem(f"variants[{index}]", message))
     return problems
@@ -97,7 +102,7 @@ def _check_pruning(index: int, prune: PruneSettings, architecture: ArchitectureS
     if prune.schedule == "one_shot":
         problems += [
             Problem(f"{key}.{name}", "is only used with schedule: polynomial. Remove it, or set that schedule.")
-            for name in ("steps", "power")
+            for name in ("steps", "power", *OF_POLYNOMIAL_DECAY)
             if getattr(prune, name) != type(prune).model_fields[name].default
         ]
     elif prune.fine_tune_epochs < 2:
@@ -114,13 +119,16 @@ def _check_pruning(index: int, prune: PruneSettings, architecture: ArchitectureS
 
 
 def _check_reference(variants: Mapping[int, Variant]) -> list[Problem]:
-    references = [variant.name for variant in variants.values() if variant.is_reference]
-    if not references:
+    uncompressed = [variant for variant in variants.values() if variant.is_uncompressed]
+    if not uncompressed:
         return [Problem("variants", "none is the reference. Add one without prune and quantize, e.g. `- name: fp32`.")]
-    if len(references) > 1:
-        message = f"{', '.join(references)} are all uncompressed. Keep one as the reference."
-        return [Problem("variants", message)]
-    return []
+    problems = []
+    for framework, model_format in dict.fromkeys((each.framework, each.format) for each in uncompressed):
+        alike = [each.name for each in uncompressed if (each.framework, each.format) == (framework, model_format)]
+        if len(alike) > 1:
+            message = f"{', '.join(alike)} are all uncompressed. Keep one as the reference."
+            problems.append(Problem("variants", message))
+    return problems
 
 
 def _check_targets(sections: Sections, targets: Mapping[str, Target], targets_file: str) -> list[Problem]:
@@ -133,28 +141,38 @@ def _check_targets(sections: Sections, targets: Mapping[str, Target], targets_fi
         if name not in targets:
             problems.append(Problem(key, f'"{name}" is not in {targets_file}. {did_you_mean(name, list(targets))}'))
             continue
-        dynamic = [
-            each.name for each in sections.variants.values() if each.quantize and each.quantize.method == "dynamic"
-        ]
-        if dynamic and targets[name].activation_type != "uint8":
-            message = (
-                f'"{name}" asks for {targets[name].activation_type} activations; dynamic INT8 ({", ".join(dynamic)}) finds '
-                "uint8 ones. Leave the target or the variant out."
-            )
-            problems.append(Problem(key, message))
-        if targets[name].engine != "onnxruntime":
-            message = (
-                f'"{name}" runs engine {targets[name].engine}, which no variant of this recipe is exported for '
-                "(they export ONNX). Choose a target whose engine is onnxruntime."
-            )
-            problems.append(Problem(key, message))
+        problems += _check_engines(key, name, targets[name], sections)
+    return problems
+
+
+def _check_engines(key: str, name: str, target: Target, sections: Sections) -> list[Problem]:
+    """Whether what this recipe makes can run on a target."""
+    served = [variant for variant in sections.variants.values() if runs(target, variant.format)]
+    dynamic = [
+        each.name for each in served if each.format == "onnx" and each.quantize and each.quantize.method == "dynamic"
+    ]
+    problems = []
+    if dynamic and target.activation_type != "uint8":
+        message = (
+            f'"{name}" asks for {target.activation_type} activations; dynamic INT8 ({", ".join(dynamic)}) finds uint8 ones. '
+            "Leave the target or the variant out."
+        )
+        problems.append(Problem(key, message))
+    references = any(variant.is_uncompressed for variant in sections.variants.values())
+    if sections.all_variants and references and not any(variant.is_uncompressed for variant in served):
+        example = "- {name: tfl-fp32, framework: keras}" if target.engines == ["litert"] else "- name: fp32"
+        message = (
+            f'"{name}" runs {" and ".join(target.engines)}, for which this recipe makes no uncompressed variant to judge the '
+            f"others against. Add one, e.g. `{example}`, or choose another target."
+        )
+        problems.append(Problem(key, message))
     return problems
 
 
 def _check_gate(gate: GateSettings, variants: Mapping[int, Variant] | None) -> list[Problem]:
     problems = []
     if variants is not None:
-        compressed = sum(not variant.is_reference for variant in variants.values())
+        compressed = len(variants) - 1
         if gate.candidates > max(1, compressed):
             message = (
                 f"{gate.candidates} is more than the {compressed} compressed variant{'' if compressed == 1 else 's'} of "

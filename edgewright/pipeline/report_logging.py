@@ -13,6 +13,7 @@ from edgewright.pipeline.tracking import Tracking, run_tags, update_run
 
 PAGE = "report.html"
 FIGURES = "figures"
+MISSING = "missing"
 # Which report a run already carries.
 REPORT_TAG = "edgewright.report_sha256"
 
@@ -23,6 +24,18 @@ def keep_report(store: ArtifactStore, report: ReportResult, summary: BuildSummar
     place = folder / f"{summary.model}-{summary.build}.html"
     replace_file(place, store.read(report.page))
     return place
+
+
+def log_missing(tracking: Tracking, summary: BuildSummary, target: TargetSummary) -> None:
+    """Adds what the processes of variants that could not be built had printed to the chosen variant's run.
+
+    Raises:
+        RegistryError: The registry refused or cannot be reached.
+    """
+    logs = {f"{MISSING}/{each.variant}.log": Path(each.log) for each in summary.missing if each.log}
+    if logs:
+        run_id = next(each.run_id for each in target.variants if each.variant == target.chosen)
+        update_run(tracking, run_id, tags={}, artifacts=logs)
 
 
 def log_report(store: ArtifactStore, tracking: Tracking, report: ReportResult, target: TargetSummary) -> None:

@@ -25,6 +25,7 @@ from edgewright.pipeline.verdict import Verdict
 REFERENCE = "reference"
 VERDICT = "verdict.json"
 CONTEXT = "context.json"
+SPARSITY = "layer_sparsity.json"
 
 
 def git_commit(folder: Path) -> str:
@@ -59,10 +60,16 @@ def log_runs(
             artifacts = {
                 PREDICTIONS: folder / PREDICTIONS,
                 "validation_predictions.npz": store.path(variant.evaluation.validation),
-                "model.onnx": store.path(variant.model),
+                f"model.{variant.variant.format}": store.path(variant.model),
                 "data_card.json": store.path(built.snapshot.card),
                 CONTEXT: _write(folder / CONTEXT, _context(built, name)),
             }
+            for name_of_training, training in trainings_of(variant).items():
+                for place, log in training.logs.items():
+                    artifacts[f"tensorboard/{name_of_training}/{place}"] = store.path(log)
+            if variant.compress.layer_sparsity:
+                shares = json.dumps(variant.compress.layer_sparsity, indent=1)
+                artifacts[SPARSITY] = _write(folder / SPARSITY, shares)
             if variant.quantize and variant.quantize.audit:
                 artifacts["calibration.json"] = _write(folder / "calibration.json", _calibration(variant))
             if judged:
@@ -79,7 +86,7 @@ def log_runs(
                 target=built.target_name,
                 params=settings_of(built, name),
                 metrics=metrics_of(built, name, answers, reference),
-                series=_series(built.base, variant),
+                series=_series(variant),
                 tags={
                     **(verdict_tags(judged.verdict) if judged else {"edgewright.verdict": "not put to the gate"}),
                     "edgewright.git_commit": commit,
@@ -105,14 +112,21 @@ def log_verdict(tracking: Tracking, run_id: str, verdict: Verdict) -> None:
         update_run(tracking, run_id, tags=verdict_tags(verdict), artifacts={VERDICT: path, "verdict.md": markdown})
 
 
-def epochs_of(base: TrainResult, variant: BuiltVariant) -> list[Epoch]:
-    """The base's epochs, then the fine-tuning's."""
-    return [*base.history, *(variant.compress.fine_tuning.history if variant.compress.fine_tuning else ())]
+def trainings_of(variant: BuiltVariant) -> dict[str, TrainResult]:
+    """The trainings behind a variant, in their order: the base's, the fine-tuning, that with rounding in place."""
+    aware = variant.quantize.aware_training if variant.quantize else None
+    found = {"base": variant.base, "fine_tuning": variant.compress.fine_tuning, "aware": aware}
+    return {name: training for name, training in found.items() if training is not None}
 
 
-def _series(base: TrainResult, variant: BuiltVariant) -> dict[str, list[tuple[int, float]]]:
+def epochs_of(variant: BuiltVariant) -> list[Epoch]:
+    """The epochs of all trainings behind a variant, one after the other."""
+    return [epoch for training in trainings_of(variant).values() for epoch in training.history]
+
+
+def _series(variant: BuiltVariant) -> dict[str, list[tuple[int, float]]]:
     """Training curves."""
-    epochs = list(enumerate(epochs_of(base, variant), 1))
+    epochs = list(enumerate(epochs_of(variant), 1))
     accuracies = [
         (step, epoch.validation_accuracy_pct) for step, epoch in epochs if epoch.validation_accuracy_pct is not None
     ]
@@ -133,7 +147,7 @@ def _context(built: TargetBuild, variant: str) -> str:
             "target": built.target.model_dump(mode="json"),
             "size_bytes": chosen.evaluation.size_bytes,
             "reference_size_bytes": built.variants[built.reference].evaluation.size_bytes,
-            "is_reference": chosen.variant.is_reference,
+            "is_reference": variant == built.reference,
             "class_names": list(built.snapshot.class_names),
             "operators": chosen.compress.operators,
         },

@@ -14,6 +14,7 @@ import numpy as np
 from edgewright.measurement import Measurement
 from edgewright.pipeline.built import BuiltVariant, TargetBuild
 from edgewright.pipeline.model_cost import ModelCost
+from edgewright.pipeline.model_engine import ENGINE_OF
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.probability_calibration import expected_calibration_error
 from edgewright.pipeline.stages import measure
@@ -140,9 +141,11 @@ def settings_of(built: TargetBuild, name: str) -> dict[str, Any]:
         "folds": len(built.folds),
         "epochs": recipe.training.epochs,
         "fine_tune_epochs": recipe.fine_tune_epochs,
-        "opset": variant.compress.opset,
+        **({"opset": variant.compress.opset} if variant.compress.opset is not None else {}),
         "platform": target.platform,
-        "engine": target.engine,
+        "framework": variant.variant.framework,
+        "format": variant.variant.format,
+        "engine": ENGINE_OF[variant.variant.format],
         "engine_version": variant.evaluation.engine_version,
         "providers_in_use": ",".join(variant.evaluation.providers_in_use),
         "threads": target.threads,
@@ -166,7 +169,8 @@ def _pruning(built: BuiltVariant) -> str:
 
 def _quantization(built: BuiltVariant) -> str:
     assert built.quantize is not None and built.variant.quantize is not None, "only quantized variants have types"
-    method = built.variant.quantize.method
-    if method == "float16":
+    settings = built.variant.quantize
+    method = f"{settings.method} aware" if settings.aware else settings.method
+    if settings.method == "float16":
         return method
     return f"{method} {built.quantize.activation_type}/{built.quantize.weight_type}"

@@ -75,10 +75,17 @@ class TargetSummary:
 
 @dataclass(frozen=True)
 class MissingVariant:
-    """A variant that could not be built, and why."""
+    """A variant that could not be built, and why.
+
+    Attributes:
+        variant: Its name.
+        error: Why, for people.
+        log: Where what its process had printed lies; empty where there is nothing.
+    """
 
     variant: str
     error: str
+    log: str = ""
 
 
 @dataclass(frozen=True)

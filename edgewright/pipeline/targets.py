@@ -17,6 +17,7 @@ NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Platform = Literal["linux/amd64", "linux/arm64", "linux/arm/v7"]
 IntegerType = Literal["uint8", "int8"]
+EngineName = Literal["onnxruntime", "litert"]
 
 
 class Strict(BaseModel):
@@ -42,20 +43,33 @@ class Target(Strict):
 
     description: str = Field("", max_length=200, description="what this device is, for people")
     platform: Platform = Field(description="operating system and architecture")
-    engine: Literal["onnxruntime", "litert"] = Field(description="what runs the model there")
+    engines: list[EngineName] = Field(
+        min_length=1,
+        max_length=2,
+        description="what can run a model there: onnxruntime runs ONNX files, litert TFLite files; with both, the best "
+        "variant is chosen across both",
+    )
     providers: list[str] = Field(
         ["CPUExecutionProvider"],
         min_length=1,
         max_length=8,
         description="ONNX Runtime execution providers in order of preference",
     )
+    xnnpack: bool = Field(
+        True,
+        description="LiteRT runs operators with XNNPACK's kernels where it has some; false: with its built-in ones",
+    )
     required_provider: str | None = Field(
-        None, description="the provider that must really run the model; a fall-back to another fails the gate"
+        None,
+        description="the provider (with LiteRT: XNNPACK or builtin) that must really run the model; a fall-back to another "
+        "fails the gate",
     )
     threads: int = Field(1, ge=1, le=64, description="intra-op threads of one inference")
     allow_spinning: bool = Field(False, description="threads spin while waiting; faster alone, harmful on shared cores")
     activation_type: IntegerType = Field(
-        "uint8", description="integer type of INT8 activations (x86: uint8; other CPUs may prefer int8)"
+        "uint8",
+        description="integer type of INT8 activations (x86: uint8; other CPUs may prefer int8); with TFLite of the model's "
+        "input and output",
     )
     weight_type: IntegerType = Field("int8", description="integer type of INT8 weights")
     budgets: BudgetSettings = Field(BudgetSettings(), description="what a model may cost on the device")
@@ -75,6 +89,13 @@ class Target(Strict):
                 f"{show_value(unknown[0])} is not a provider's name: it ends in ExecutionProvider, e.g. CPUExecutionProvider."
             )
         return providers
+
+    @field_validator("engines")
+    @classmethod
+    def _engines_distinct(cls, engines: list[EngineName]) -> list[EngineName]:
+        if len(set(engines)) != len(engines):
+            raise ValueError(f"names an engine twice: {engines[0]}. Name it once.")
+        return engines
 
     @field_validator("pays")
     @classmethod
@@ -116,9 +137,11 @@ def _check_name(name: str) -> list[Problem]:
 
 
 def _check_providers(name: str, target: Target) -> list[Problem]:
-    if target.required_provider is None or target.required_provider in target.providers:
+    possible = target.providers if "onnxruntime" in target.engines else []
+    possible = [*possible, *((("XNNPACK" if target.xnnpack else "builtin"),) if "litert" in target.engines else ())]
+    if target.required_provider is None or target.required_provider in possible:
         return []
-    known = ", ".join(target.providers)
+    known = ", ".join(possible)
     message = (
         f"{show_value(target.required_provider)} is not among the target's providers ({known}). Add it there, first."
     )
@@ -126,7 +149,12 @@ def _check_providers(name: str, target: Target) -> list[Problem]:
 
 
 def _check_types(name: str, target: Target) -> list[Problem]:
-    if (target.activation_type, target.weight_type) != ("int8", "uint8"):
+    if target.weight_type == "int8":
         return []
-    message = "uint8 does not go with int8 activations: no kernel takes that pair. Set weight_type: int8."
+    if target.activation_type == "int8":
+        message = "uint8 does not go with int8 activations: no kernel takes that pair. Set weight_type: int8."
+    elif "litert" in target.engines:
+        message = "uint8 is no type of weights in TFLite files. Set weight_type: int8, or leave litert out of engines."
+    else:
+        return []
     return [Problem(f"{name}.weight_type", message)]

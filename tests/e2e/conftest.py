@@ -69,10 +69,10 @@ LEAN: dict[str, Any] = {
     "gate__floor_pct": 5,
 }
 TARGETS: dict[str, Any] = {
-    "here": {"platform": "linux/amd64", "engine": "onnxruntime", "pays": ["size"]},
+    "here": {"platform": "linux/amd64", "engines": ["onnxruntime"], "pays": ["size"]},
     "board": {
         "platform": "linux/arm64",
-        "engine": "onnxruntime",
+        "engines": ["onnxruntime"],
         "budgets": {"latency_p95_ms": 10_000},
         "pays": ["size"],
     },

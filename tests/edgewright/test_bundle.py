@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgewright.bundle import Bundle, read_bundle
+from edgewright.engines.engine import EngineSettings
 from edgewright.errors import BundleError, IntegrityError
 from edgewright.manifest import Manifest, parse_manifest, sha256_hex
 from edgewright.preprocessing import Preprocessing
@@ -39,6 +40,22 @@ def test_what_is_written_is_read_back(make_bundle: Make, tmp_path: Path, zoo: An
     assert read.model == zoo.int8("mlp")
     assert np.array_equal(read.golden.outputs, written.golden.outputs)
     assert read.sha256 == sha256_hex((tmp_path / "b" / "manifest.json").read_bytes())
+
+
+def test_the_model_file_is_named_after_its_engine(make_bundle: Make, tmp_path: Path) -> None:
+    sound = make_bundle(tmp_path / "a")
+    settings = EngineSettings(("XNNPACK",))
+    written = make_bundle(tmp_path / "b", model=b"of TFLite", golden=sound.golden, engine="litert", settings=settings)
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["golden.npz", "manifest.json", "model.tflite"]
+    read = read_bundle(tmp_path / "b", written.sha256)
+    assert (read.model, read.manifest.engine, read.manifest.model_file) == (b"of TFLite", "litert", "model.tflite")
+    assert read.manifest.settings.providers == ("XNNPACK",)
+
+
+def test_a_bundle_for_an_unknown_engine_is_not_written(make_bundle: Make, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"engine 'tensorrt' is unknown\. Known: onnxruntime, litert"):
+        make_bundle(tmp_path / "b", engine="tensorrt")
+    assert not (tmp_path / "b").exists()
 
 
 def test_the_same_content_has_the_same_digest_wherever_it_is_written(make_bundle: Make, tmp_path: Path) -> None:
@@ -130,6 +147,12 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "path as name": (lambda v: v["files"].update({"../x.onnx": v["files"]["model.onnx"]}), "not a plain lower-case"),
     "absolute name": (lambda v: v["files"].update({"/etc/x.conf": v["files"]["model.onnx"]}), "not a plain lower-case"),
     "own name": (lambda v: v["files"].update({"manifest.json": v["files"]["model.onnx"]}), "manifest files"),
+    "another engine's file": (lambda v: v["engine"].update(name="litert"), "engine litert must .* with model.tflite"),
+    "a second model": (
+        lambda v: v["files"].update({"model.tflite": v["files"]["model.onnx"]}),
+        "manifest files of the engine onnxruntime",
+    ),
+    "unknown engine": (lambda v: v["engine"].update(name="tensorrt"), "engine 'tensorrt' is unknown"),
     "no model": (lambda v: v["files"].pop("model.onnx"), "manifest files"),
     "no digest": (lambda v: v["files"]["model.onnx"].update(sha256="abc"), "64 hexadecimal"),
     "huge": (lambda v: v["files"]["model.onnx"].update(size_bytes=2**40), "size_bytes of model.onnx"),

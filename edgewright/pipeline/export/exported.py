@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Whatever framework and format: one input, one output, of these names.
+INPUT_NAME, OUTPUT_NAME = "image", "scores"
+# What the free first dimension of an ONNX file is called.
+BATCH_DIMENSION = "batch"
+
 
 @dataclass(frozen=True)
 class ExportedModel:

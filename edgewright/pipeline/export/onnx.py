@@ -22,15 +22,13 @@ from torch import nn
 
 from edgewright.engines.engine import EngineSettings, open_engine
 from edgewright.errors import StageError
-from edgewright.pipeline.export.exported import ExportedModel
+from edgewright.pipeline.export.exported import BATCH_DIMENSION, INPUT_NAME, OUTPUT_NAME, ExportedModel
+from edgewright.pipeline.export.onnx_proofs import count_operators, prove_form
+from edgewright.pipeline.export.parity import prove_parity
 from edgewright.pipeline.training.pytorch import predict
 
-INPUT_NAME, OUTPUT_NAME = "image", "scores"
-BATCH_DIMENSION = "batch"
 # The oldest opset that the dynamo exporter really emits (measured with torch 2.13).
 OLDEST_DYNAMO_OPSET = 18
-# Shape arithmetic in the graph means that something was traced instead of folded: such files run slower and quantize badly.
-_SHAPE_OPERATORS = frozenset({"Shape", "Gather", "Slice", "ConstantOfShape", "Loop", "If", "Expand", "Where"})
 
 
 def export_onnx(
@@ -68,13 +66,11 @@ def export_onnx(
     del proto.graph.metadata_props[:]
     for value in [*proto.graph.value_info, *proto.graph.input, *proto.graph.output]:
         del value.metadata_props[:]
-    _prove_form(proto, opset)
+    prove_form(proto, opset)
     content = proto.SerializeToString(deterministic=True)
-    parity = _prove_parity(model, content, samples, parity_tolerance)
-    operators: dict[str, int] = {}
-    for node in proto.graph.node:
-        operators[node.op_type] = operators.get(node.op_type, 0) + 1
-    return ExportedModel(content, opset, operators, parity)
+    with contextlib.closing(open_engine("onnxruntime", content, EngineSettings())) as engine:
+        parity = prove_parity("PyTorch", predict(model, samples), engine, samples, parity_tolerance)
+    return ExportedModel(content, opset, count_operators(proto), parity)
 
 
 def _export_dynamo(model: nn.Module, example: torch.Tensor, opset: int) -> onnx.ModelProto:
@@ -111,42 +107,6 @@ def _export_script(model: nn.Module, example: torch.Tensor, opset: int) -> onnx.
     folded = onnxscript.optimizer.optimize(onnx.load_model_from_string(buffer.getvalue()))
     assert isinstance(folded, onnx.ModelProto)
     return folded
-
-
-def _prove_form(proto: onnx.ModelProto, opset: int) -> None:
-    onnx.checker.check_model(proto, full_check=True)
-    written = {entry.domain: entry.version for entry in proto.opset_import}
-    if written != {"": opset}:
-        raise StageError(f"export wrote operator sets {written} where only opset {opset} was asked for.")
-    for value in (*proto.graph.input, *proto.graph.output):
-        first = value.type.tensor_type.shape.dim[0]
-        if not first.dim_param:
-            raise StageError(
-                f"export froze the batch of {value.name!r} at {first.dim_value}; a symbolic batch is needed."
-            )
-    folded_badly = sorted({node.op_type for node in proto.graph.node} & (_SHAPE_OPERATORS | {"Identity", "Constant"}))
-    if folded_badly:
-        raise StageError(f"export left operators that folding should have removed: {', '.join(folded_badly)}.")
-
-
-def _prove_parity(model: nn.Module, content: bytes, samples: npt.NDArray[np.float32], parity_tolerance: float) -> float:
-    engine = open_engine("onnxruntime", content, EngineSettings())
-    try:
-        expected = predict(model, samples)
-        for count in (1, 4):
-            shape = engine.run(samples[:count]).shape
-            if shape != (count, expected.shape[1]):
-                raise StageError(f"the exported model answers a batch of {count} with shape {shape}.")
-        found = np.concatenate([engine.run(samples[start : start + 64]) for start in range(0, len(samples), 64)])
-    finally:
-        engine.close()
-    parity = float(np.abs(found - expected).max())
-    if not parity <= parity_tolerance:
-        raise StageError(
-            f"the exported model differs from PyTorch by {parity:.3g} in an output on {len(samples)} real samples; "
-            f"at most {parity_tolerance:g} is allowed (export.parity_tolerance)."
-        )
-    return parity
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from edgewright.errors import StageError
+from edgewright.pipeline.models.autoencoder_rules import check_autoencoder
 from edgewright.pipeline.models.geometry import InputShape
 
 
@@ -57,18 +57,8 @@ class Autoencoder(nn.Module):
             StageError: The outputs are not a sample, or the code has room for a whole sample.
         """
         super().__init__()
-        values = math.prod(input_shape)
-        if outputs != values:
-            raise StageError(
-                f"architecture.name: an autoencoder answers a sample of {values} values with {values} outputs, not with "
-                f"{outputs}. Choose it for task anomaly alone."
-            )
+        values = check_autoencoder(input_shape, outputs, widths)
         *hidden, code = widths
-        if code >= values:
-            raise StageError(
-                f"architecture.widths: a code of {code} (the last width) can copy a sample of {values} values, normal or "
-                f"not. Set it to less than {values}."
-            )
         self.encoder = nn.Sequential(*hidden_layers([values, *hidden]))
         self.bottleneck = nn.Linear(hidden[-1], code)
         self.decoder = nn.Sequential(*hidden_layers([code, *reversed(hidden)]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +10,7 @@ from torch import nn
 from edgewright.errors import StageError
 from edgewright.pipeline.entry_points import current_folder_last, find_entry_point, first_line
 from edgewright.pipeline.models.geometry import InputShape
-
-_KEY, _ARGUMENTS_KEY = "architecture.entry_point", "architecture.arguments"
+from edgewright.pipeline.models.own_network import ENTRY_POINT_KEY, check_arguments, with_known
 
 
 def build(
@@ -32,14 +30,14 @@ def build(
     """
     found = find_class(entry_point)
     known = {"input_shape": input_shape, "classes": outputs, "outputs": outputs}
-    given = _with_known(found, dict(arguments or {}), known)
+    given = with_known(found, arguments or {}, known)
     check_arguments(entry_point, found, given)
     with current_folder_last():
         try:
             return found(**given)
         except Exception as error:
             raise StageError(
-                f"{_KEY}: {entry_point} raised {first_line(error)}. Build it by itself with the same arguments "
+                f"{ENTRY_POINT_KEY}: {entry_point} raised {first_line(error)}. Build it by itself with the same arguments "
                 "to see where."
             ) from error
 
@@ -53,30 +51,10 @@ def find_class(entry_point: str) -> type[nn.Module]:
     try:
         found = find_entry_point(entry_point)
     except StageError as error:
-        raise StageError(f"{_KEY}: {error}") from error
+        raise StageError(f"{ENTRY_POINT_KEY}: {error}") from error
     if not isinstance(found, type) or not issubclass(found, nn.Module):
         what = f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
-        raise StageError(f"{_KEY}: {entry_point} is {what}, not a class of torch.nn.Module. Name such a class.")
-    return found
-
-
-def check_arguments(entry_point: str, found: type[nn.Module], arguments: Mapping[str, Any]) -> None:
-    """Whether the class takes these arguments.
-
-    Raises:
-        StageError: It does not.
-    """
-    signature = inspect.signature(found)
-    try:
-        signature.bind(**arguments)
-    except TypeError as error:
         raise StageError(
-            f"{_ARGUMENTS_KEY}: {entry_point} takes {signature} and was given {', '.join(sorted(arguments)) or 'nothing'} "
-            f"({error}). Correct the arguments."
-        ) from error
-
-
-def _with_known(found: type[nn.Module], arguments: dict[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """What the data says is filled in where the class asks for it by name and the recipe does not say otherwise."""
-    wanted = inspect.signature(found).parameters
-    return {name: value for name, value in known.items() if name in wanted} | arguments
+            f"{ENTRY_POINT_KEY}: {entry_point} is {what}, not a class of torch.nn.Module. Name such a class."
+        )
+    return found

@@ -40,3 +40,14 @@ def strides_for(input_shape: InputShape, wanted: Sequence[int]) -> list[Pair]:
         sizes = [-(-size // step) for size, step in zip(sizes, pair, strict=True)]
         strides.append((pair[0], pair[1]))
     return strides
+
+
+def patch_geometry(input_shape: InputShape, patch: int) -> tuple[Pair, Pair, int]:
+    """Patch size and padding of (height, width), and the number of tokens, of a sample of any size.
+
+    A patch is never longer than its axis. A rest at the border is filled by padding on both sides.
+    """
+    size = min(patch, input_shape[1]), min(patch, input_shape[2])
+    rests = [-length % step for length, step in zip(input_shape[1:], size, strict=True)]
+    counts = [-(-length // step) for length, step in zip(input_shape[1:], size, strict=True)]
+    return size, (-(-rests[0] // 2), -(-rests[1] // 2)), counts[0] * counts[1]

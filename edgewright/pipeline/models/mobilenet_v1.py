@@ -11,11 +11,8 @@ from torch import nn
 
 from edgewright.pipeline.models.depthwise import SeparableBlock, conv_norm_relu
 from edgewright.pipeline.models.geometry import InputShape, kernel_for, strides_for
+from edgewright.pipeline.models.mobilenet_blocks import BLOCKS, STEM_CHANNELS
 from edgewright.pipeline.pruning.channels import scaled_width
-
-STEM_CHANNELS = 32
-# Output channels and stride of the thirteen blocks at width factor 1.
-BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
 
 
 class MobileNetV1(nn.Module):

@@ -19,6 +19,7 @@ from edgewright.pipeline.models.dense import Autoencoder, Mlp
 from edgewright.pipeline.models.ds_cnn import DsCnn
 from edgewright.pipeline.models.geometry import InputShape
 from edgewright.pipeline.models.mobilenet_v1 import MobileNetV1
+from edgewright.pipeline.models.own_network import NEEDED_OUTPUTS
 from edgewright.pipeline.models.resnet8 import BasicBlock, ResNet8
 from edgewright.pipeline.models.vit import Vit
 
@@ -33,16 +34,6 @@ ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
         "mobilenet_v1": MobileNetV1,
         "resnet8": ResNet8,
         "vit": Vit,
-    }
-)
-
-
-# What the outputs are, and what to do where there are others, by kind of question.
-_NEEDED: Mapping[TaskKind, str] = MappingProxyType(
-    {
-        "classification": "one score for each of the {outputs} classes. Correct its last layer",
-        "anomaly": "the sample itself, flattened. Let it reproduce its input",
-        "regression": "one value. Correct its last layer",
     }
 )
 
@@ -105,5 +96,5 @@ def check_answer(model: nn.Module, input_shape: InputShape, outputs: int, task: 
         return
     raise StageError(
         f"architecture: {type(model).__name__} answers a batch float32 {shape} with {found}; float32 [2, {outputs}] is "
-        f"needed, {_NEEDED[task].format(outputs=outputs)}."
+        f"needed, {NEEDED_OUTPUTS[task].format(outputs=outputs)}."
     )

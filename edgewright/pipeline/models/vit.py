@@ -9,18 +9,7 @@ import torch
 from torch import nn
 
 from edgewright.pipeline.models.attention import EncoderBlock, PositionEmbedding
-from edgewright.pipeline.models.geometry import InputShape, Pair
-
-
-def patch_geometry(input_shape: InputShape, patch: int) -> tuple[Pair, Pair, int]:
-    """Patch size and padding of (height, width), and the number of tokens, of a sample of any size.
-
-    A patch is never longer than its axis. A rest at the border is filled by padding on both sides.
-    """
-    size = min(patch, input_shape[1]), min(patch, input_shape[2])
-    rests = [-length % step for length, step in zip(input_shape[1:], size, strict=True)]
-    counts = [-(-length // step) for length, step in zip(input_shape[1:], size, strict=True)]
-    return size, (-(-rests[0] // 2), -(-rests[1] // 2)), counts[0] * counts[1]
+from edgewright.pipeline.models.geometry import InputShape, patch_geometry
 
 
 class Vit(nn.Module):

@@ -7,7 +7,7 @@ no variant is flattered by more training than the model it is judged against.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,7 @@ STAGE = Stage(
 # A polynomial schedule prunes during the first half of fine-tuning; the second half recovers.
 _PRUNING_ENDS = 0.5
 # Real samples on which the exported file must answer as PyTorch does.
-_PARITY_SAMPLES = 256
+PARITY_SAMPLES = 256
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,15 @@ class CompressResult:
     """A float model, exported.
 
     Attributes:
-        model: The ONNX file.
+        model: The model file.
         weights: The weights (npz).
         before: ModelCost before pruning.
         after: ModelCost after pruning.
         fine_tuning: The training that followed; None where there was none.
         opset: ONNX operator set of the file; None of a TFLite file.
         operators: Number of nodes by operator type.
-        parity: Largest absolute difference of a score from PyTorch's on real samples.
+        parity: Largest absolute difference of a score from the framework's own on real samples.
+        layer_sparsity: Share, 0 to 1, of a layer's weights that are zero, by layer; empty where channels were removed.
     """
 
     model: Artifact
@@ -68,6 +69,7 @@ class CompressResult:
     opset: int | None
     operators: dict[str, int]
     parity: float
+    layer_sparsity: dict[str, float] = field(default_factory=dict)
 
     @property
     def sparsity_pct(self) -> float:
@@ -158,7 +160,7 @@ def compress(
     # A fresh object per export: the exporter leaves traces in the model it is given.
     final = load_weights(fresh_model(recipe, snapshot), store.read(weights))
     exported = export_onnx(
-        final, validation.inputs[:_PARITY_SAMPLES], recipe.export.opset, recipe.export.parity_tolerance
+        final, validation.inputs[:PARITY_SAMPLES], recipe.export.opset, recipe.export.parity_tolerance
     )
     after = measure_cost(final, example)
     return CompressResult(

@@ -11,7 +11,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgewright.engines.engine import EngineSettings
 from edgewright.pipeline.answering import (
     answer,
     choose_threshold,
@@ -22,17 +21,17 @@ from edgewright.pipeline.answering import (
 )
 from edgewright.pipeline.artifact_store import Artifact, ArtifactStore, Outcome, Stage
 from edgewright.pipeline.isolation import run_isolated
+from edgewright.pipeline.model_engine import ModelEngine
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.progress import Progress, ProgressListener, ignore_progress
 from edgewright.pipeline.snapshot import Split
 from edgewright.pipeline.stages import snapshot as snapshot_stage
 from edgewright.pipeline.stages.machine import machine_type
 from edgewright.pipeline.stages.snapshot import SnapshotResult
-from edgewright.pipeline.targets import Target
 from edgewright.pipeline.task_settings import AnomalySettings, TaskSettings
 from edgewright.predictor import Predictor
 
-STAGE = Stage("evaluate", "edgewright.pipeline.stages.evaluate", ("numpy", "onnxruntime"))
+STAGE = Stage("evaluate", "edgewright.pipeline.stages.evaluate", ("numpy",))
 _DEADLINE_S = 1800.0
 
 
@@ -61,16 +60,11 @@ class EvaluationResult:
     providers_in_use: tuple[str, ...]
 
 
-def engine_settings(target: Target) -> EngineSettings:
-    """How the target's engine runs a model."""
-    return EngineSettings(tuple(target.providers), target.threads, target.allow_spinning)
-
-
 def run(
     store: ArtifactStore,
     snapshot: SnapshotResult,
     model: Artifact,
-    target: Target,
+    engine: ModelEngine,
     task: TaskSettings,
     work: str,
     on_progress: ProgressListener = ignore_progress,
@@ -81,14 +75,12 @@ def run(
         EngineError: The engine cannot run the model.
         StageError: The validation split has too few normal samples for a threshold.
     """
-    settings = engine_settings(target)
     inputs = {
         "snapshot": snapshot.sha256,
         "preprocessing": snapshot.preprocessing.to_json(),
         "model": model.sha256,
         "task": task.model_dump(mode="json"),
-        "engine": target.engine,
-        "settings": settings.to_json(),
+        "engine": engine.identity(),
         "machine": machine_type(),
     }
     return store.run_stage(
@@ -100,13 +92,12 @@ def run(
             store.root,
             snapshot,
             model,
-            target.engine,
-            settings,
+            engine,
             task,
             work,
             work=f"evaluation of {work}",
             deadline_s=_DEADLINE_S,
-            threads=settings.threads,
+            threads=engine.settings.threads,
             on_progress=on_progress,
         ),
     )
@@ -116,8 +107,7 @@ def evaluate(
     root: Path,
     snapshot: SnapshotResult,
     model: Artifact,
-    engine_name: str,
-    settings: EngineSettings,
+    model_engine: ModelEngine,
     task: TaskSettings,
     work: str,
     *,
@@ -129,7 +119,7 @@ def evaluate(
     store = ArtifactStore(root)
     data = snapshot_stage.load(store, snapshot)
     content = store.read(model)
-    engine = open_engine(engine_name, content, settings)
+    engine = open_engine(model_engine.name, content, model_engine.settings)
     total = len(data.validation.labels) + len(data.test.labels)
 
     def answer_split(split: Split, before: int) -> Predictions:

@@ -13,15 +13,15 @@ from edgewright.benchmark import Measurement, Subject, measure_interleaved, spee
 from edgewright.benchmark import Progress as BenchmarkProgress
 from edgewright.machine import this_platform
 from edgewright.pipeline.artifact_store import Artifact, ArtifactStore, Outcome, Stage
+from edgewright.pipeline.model_engine import ModelEngine
 from edgewright.pipeline.progress import Progress, ProgressListener, ignore_progress
 from edgewright.pipeline.stages import snapshot as snapshot_stage
-from edgewright.pipeline.stages.evaluate import engine_settings
 from edgewright.pipeline.stages.machine import this_machine
 from edgewright.pipeline.stages.snapshot import SnapshotResult
 from edgewright.pipeline.statistics import Interval, median_interval
 from edgewright.pipeline.targets import Target
 
-STAGE = Stage("measure", "edgewright.pipeline.stages.measure", ("numpy", "onnxruntime"))
+STAGE = Stage("measure", "edgewright.pipeline.stages.measure", ("numpy",))
 
 
 @dataclass(frozen=True)
@@ -45,24 +45,29 @@ def can_measure(target: Target) -> bool:
 def run(
     store: ArtifactStore,
     snapshot: SnapshotResult,
-    models: Mapping[str, Artifact],
-    target: Target,
+    models: Mapping[str, tuple[Artifact, ModelEngine]],
     processes: int,
     work: str,
     on_progress: ProgressListener = ignore_progress,
 ) -> Outcome[MeasureResult]:
     """Measures all models of a target, the reference among them, in interleaved fresh processes.
 
+    Args:
+        store: Where artifacts lie.
+        snapshot: The data.
+        models: By variant, the model file and what runs it.
+        processes: Fresh processes per model.
+        work: Name for progress: the target's.
+        on_progress: Hears how far it is.
+
     Raises:
         EngineError: A model cannot be run, or its process died.
     """
-    settings = engine_settings(target)
     inputs = {
-        "models": {name: model.sha256 for name, model in models.items()},
+        "models": {name: model.sha256 for name, (model, _) in models.items()},
         "snapshot": snapshot.sha256,
         "preprocessing": snapshot.preprocessing.to_json(),
-        "engine": target.engine,
-        "settings": settings.to_json(),
+        "engines": {name: engine.identity() for name, (_, engine) in models.items()},
         "processes": processes,
         "machine": this_machine(),
     }
@@ -70,7 +75,10 @@ def run(
     def compute() -> MeasureResult:
         data = snapshot_stage.load(store, snapshot)
         sample = snapshot.preprocessing.apply(data.validation.images[:1])
-        subjects = {name: Subject(store.read(model), target.engine, settings, sample) for name, model in models.items()}
+        subjects = {
+            name: Subject(store.read(model), engine.name, engine.settings, sample)
+            for name, (model, engine) in models.items()
+        }
 
         def report(progress: BenchmarkProgress) -> None:
             on_progress(Progress(work, progress.done, progress.total, "measuring latency in fresh processes"))

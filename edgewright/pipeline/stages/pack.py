@@ -6,19 +6,17 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgewright.engines.engine import EngineSettings
 from edgewright.pipeline.answering import labels_of, postprocessing_for
 from edgewright.pipeline.artifact_store import Artifact, ArtifactStore, Outcome, Stage
 from edgewright.pipeline.isolation import run_isolated
+from edgewright.pipeline.model_engine import ModelEngine
 from edgewright.pipeline.progress import ProgressListener, ignore_progress
 from edgewright.pipeline.stages import snapshot as snapshot_stage
-from edgewright.pipeline.stages.evaluate import engine_settings
 from edgewright.pipeline.stages.machine import machine_type
 from edgewright.pipeline.stages.snapshot import SnapshotResult
-from edgewright.pipeline.targets import Target
 from edgewright.pipeline.task_settings import TaskSettings
 
-STAGE = Stage("pack", "edgewright.pipeline.stages.pack", ("numpy", "onnxruntime"))
+STAGE = Stage("pack", "edgewright.pipeline.stages.pack", ("numpy",))
 _DEADLINE_S = 600.0
 # Golden samples are chosen among this many of the validation split: enough to find typical ones of every class.
 _GOLDEN_POOL = 1000
@@ -58,7 +56,8 @@ def run(
     store: ArtifactStore,
     snapshot: SnapshotResult,
     model: Artifact,
-    target: Target,
+    platform: str,
+    engine: ModelEngine,
     task: TaskSettings,
     threshold: float | None,
     label: Label,
@@ -70,7 +69,8 @@ def run(
         store: Where artifacts lie.
         snapshot: The data: golden samples come from its validation split.
         model: The model file.
-        target: What it is packed for.
+        platform: Operating system and architecture of the device.
+        engine: What runs it there.
         task: What it is asked.
         threshold: The score above which it calls a sample an anomaly; None for other tasks.
         label: What the bundle is called.
@@ -80,7 +80,6 @@ def run(
         DataError: The model answers too few samples firmly enough to be recognised by its answers.
         BundleError: A field breaks a rule.
     """
-    settings = engine_settings(target)
     inputs = {
         "snapshot": snapshot.sha256,
         "preprocessing": snapshot.preprocessing.to_json(),
@@ -88,9 +87,8 @@ def run(
         "label": [label.model, label.target, label.variant, label.build],
         "task": task.model_dump(mode="json"),
         "threshold": threshold,
-        "platform": target.platform,
-        "engine": target.engine,
-        "settings": settings.to_json(),
+        "platform": platform,
+        "engine": engine.identity(),
         "machine": machine_type(),
     }
     return store.run_stage(
@@ -102,8 +100,8 @@ def run(
             store.root,
             snapshot,
             model,
-            (target.platform, target.engine),
-            settings,
+            platform,
+            engine,
             task,
             threshold,
             label,
@@ -118,8 +116,8 @@ def pack(
     root: Path,
     snapshot: SnapshotResult,
     model: Artifact,
-    platform_engine: tuple[str, str],
-    settings: EngineSettings,
+    platform: str,
+    model_engine: ModelEngine,
     task: TaskSettings,
     threshold: float | None,
     label: Label,
@@ -137,9 +135,8 @@ def pack(
     validation = snapshot_stage.load(store, snapshot).validation
     raw = validation.images[:_GOLDEN_POOL]
     labels = labels_of(validation, task, snapshot.class_names)[:_GOLDEN_POOL]
-    platform, engine_name = platform_engine
     postprocessing = postprocessing_for(task, snapshot, threshold)
-    engine = open_engine(engine_name, content, settings)
+    engine = open_engine(model_engine.name, content, model_engine.settings)
     with (
         Predictor(snapshot.preprocessing, engine, postprocessing) as predictor,
         tempfile.TemporaryDirectory() as scratch,
@@ -152,8 +149,8 @@ def pack(
             target=label.target,
             variant=label.variant,
             platform=platform,
-            engine=engine_name,
-            settings=settings,
+            engine=model_engine.name,
+            settings=model_engine.settings,
             input_name=engine.input_name,
             preprocessing=snapshot.preprocessing,
             postprocessing=postprocessing,

@@ -17,21 +17,23 @@ from edgewright.errors import StageError
 from edgewright.pipeline.artifact_store import Artifact, ArtifactStore, Outcome, Stage
 from edgewright.pipeline.calibration_audit import RESAMPLES, CalibrationAudit, Trial
 from edgewright.pipeline.isolation import run_isolated
+from edgewright.pipeline.model_engine import plain_engine
 from edgewright.pipeline.progress import Progress, ProgressListener, ignore_progress
 from edgewright.pipeline.quantization.model import QuantizedModel
 from edgewright.pipeline.snapshot import Split
 from edgewright.pipeline.stages import snapshot as snapshot_stage
 from edgewright.pipeline.stages.machine import machine_type
 from edgewright.pipeline.stages.snapshot import SnapshotResult
+from edgewright.pipeline.stages.train import TrainResult
 from edgewright.pipeline.targets import IntegerType
 from edgewright.pipeline.task_settings import TaskSettings
-from edgewright.pipeline.variant_settings import QuantizeSettings
+from edgewright.pipeline.variant_settings import ModelFormat, QuantizeSettings
 
 STAGE = Stage("quantize", "edgewright.pipeline.stages.quantize", ("numpy", "onnx", "onnxruntime"))
 # Minutes of work at most; more is a hang.
 _DEADLINE_S = 1800.0
 # For the spread over calibration sets, where figures differ by tenths of a point: more would take longer than calibrating.
-_SPREAD_SAMPLES = 1000
+SPREAD_SAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class QuantizeResult:
     """A model with fewer bits.
 
     Attributes:
-        model: The ONNX file.
+        model: The model file.
         method: What was kept: a range estimator (static INT8), ``dynamic`` or ``float16``.
         trials: All that were tried.
         activation_type: Type of activations: ``uint8``, ``int8`` or ``float16``.
@@ -47,6 +49,7 @@ class QuantizeResult:
         quantized_operators: Compute operators that run on fewer bits.
         float_operators: Compute operators that stayed in float32.
         audit: How the ranges came about; None where none are calibrated.
+        aware_training: The training with rounding in place; None where there was none.
     """
 
     model: Artifact
@@ -57,6 +60,7 @@ class QuantizeResult:
     quantized_operators: int
     float_operators: int
     audit: CalibrationAudit | None
+    aware_training: TrainResult | None = None
 
 
 def run(
@@ -208,7 +212,7 @@ def _static(
         StaticQuantizer(prepare_for_quantization(content), settings, types),
         CalibrationData(split, snapshot.preprocessing.apply, snapshot.class_names, task, calibration_samples),
         judge,
-        judge.of_at_most(_SPREAD_SAMPLES),
+        judge.of_at_most(SPREAD_SAMPLES),
         say,
     )
     on_progress(Progress(work, steps, steps, "calibrated"))
@@ -247,22 +251,24 @@ class ValidationJudge:
         snapshot: SnapshotResult,
         task: TaskSettings,
         validation: Split,
+        model_format: ModelFormat = "onnx",
         chosen: npt.NDArray[np.intp] | None = None,
     ) -> None:
         from edgewright.pipeline.answering import labels_of
 
+        self._format, self._engine = model_format, plain_engine(model_format)
         self._snapshot, self._task, self._validation = snapshot, task, validation
         self._labels = labels_of(validation, task, snapshot.class_names)
         self._chosen = np.arange(len(validation.labels)) if chosen is None else chosen
         self.samples = len(self._chosen)
 
     def __call__(self, content: bytes) -> float:
-        """Quality of an ONNX file."""
-        from edgewright.engines.engine import EngineSettings, open_engine
+        """Quality of a model file."""
+        from edgewright.engines.engine import open_engine
         from edgewright.pipeline.answering import answer, postprocessing_for, quality_for
         from edgewright.predictor import Predictor
 
-        engine = open_engine("onnxruntime", content, EngineSettings())
+        engine = open_engine(self._engine.name, content, self._engine.settings)
         postprocessing = postprocessing_for(self._task, self._snapshot)
         digests = tuple(self._validation.sample_sha256[index] for index in self._chosen)
         with Predictor(self._snapshot.preprocessing, engine, postprocessing) as predictor:
@@ -277,4 +283,4 @@ class ValidationJudge:
         classes = self._labels.dtype == np.int64
         if classes and len(np.unique(self._labels[:samples])) < len(np.unique(self._labels)):
             return self
-        return ValidationJudge(self._snapshot, self._task, self._validation, self._chosen[:samples])
+        return ValidationJudge(self._snapshot, self._task, self._validation, self._format, self._chosen[:samples])

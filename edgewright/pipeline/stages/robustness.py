@@ -9,21 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgewright.engines.engine import EngineSettings
 from edgewright.pipeline.artifact_store import Artifact, ArtifactStore, Outcome, Stage
 from edgewright.pipeline.corruptions import corrupt
 from edgewright.pipeline.isolation import run_isolated
+from edgewright.pipeline.model_engine import ModelEngine
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.progress import Progress, ProgressListener, ignore_progress
 from edgewright.pipeline.robustness_settings import RobustnessSettings
 from edgewright.pipeline.stages import snapshot as snapshot_stage
-from edgewright.pipeline.stages.evaluate import engine_settings, keep_predictions, load_predictions
+from edgewright.pipeline.stages.evaluate import keep_predictions, load_predictions
 from edgewright.pipeline.stages.machine import machine_type
 from edgewright.pipeline.stages.snapshot import SnapshotResult
-from edgewright.pipeline.targets import Target
 from edgewright.pipeline.task_settings import TaskSettings
 
-STAGE = Stage("robustness", "edgewright.pipeline.stages.robustness", ("numpy", "onnxruntime", "scipy"))
+STAGE = Stage("robustness", "edgewright.pipeline.stages.robustness", ("numpy", "scipy"))
 _DEADLINE_S = 1800.0
 
 
@@ -48,7 +47,7 @@ def run(
     store: ArtifactStore,
     snapshot: SnapshotResult,
     model: Artifact,
-    target: Target,
+    engine: ModelEngine,
     settings: RobustnessSettings,
     task: TaskSettings,
     threshold: float | None,
@@ -60,8 +59,8 @@ def run(
     Args:
         store: Where artifacts and results are kept.
         snapshot: The data.
-        model: ONNX file.
-        target: Whose engine answers.
+        model: The model file.
+        engine: What runs it.
         settings: Which corruptions, and how many samples.
         task: The question.
         threshold: Of anomaly scores; None for other questions.
@@ -72,13 +71,11 @@ def run(
         EngineError: The engine cannot run the model.
         DataError: A corruption does not apply to the data, or the task's figure is undefined on so few samples.
     """
-    engine = engine_settings(target)
     inputs = {
         "snapshot": snapshot.sha256,
         "preprocessing": snapshot.preprocessing.to_json(),
         "model": model.sha256,
-        "engine": target.engine,
-        "settings": engine.to_json(),
+        "engine": engine.identity(),
         "machine": machine_type(),
         "corruptions": settings.corruptions,
         "samples": settings.samples,
@@ -94,7 +91,6 @@ def run(
             store.root,
             snapshot,
             model,
-            target.engine,
             engine,
             settings,
             task,
@@ -102,7 +98,7 @@ def run(
             work,
             work=f"robustness of {work}",
             deadline_s=_DEADLINE_S,
-            threads=engine.threads,
+            threads=engine.settings.threads,
             on_progress=on_progress,
         ),
     )
@@ -112,8 +108,7 @@ def answer_corrupted(
     root: Path,
     snapshot: SnapshotResult,
     model: Artifact,
-    engine_name: str,
-    engine_settings: EngineSettings,
+    engine: ModelEngine,
     settings: RobustnessSettings,
     task: TaskSettings,
     threshold: float | None,
@@ -136,9 +131,8 @@ def answer_corrupted(
     quality, total = quality_for(task, snapshot), len(chosen) * (1 + len(settings.corruptions))
     kept, figures = {}, {}
     postprocessing = postprocessing_for(task, snapshot, threshold)
-    with Predictor(
-        snapshot.preprocessing, open_engine(engine_name, store.read(model), engine_settings), postprocessing
-    ) as predictor:
+    opened = open_engine(engine.name, store.read(model), engine.settings)
+    with Predictor(snapshot.preprocessing, opened, postprocessing) as predictor:
         clean_pct = quality.of(answer(predictor, raw, digests, labels))
         on_progress(Progress(work, len(chosen), total, "clean"))
         for number, name in enumerate(settings.corruptions, 2):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,7 @@ class TrainResult:
         best_epoch: The epoch whose weights were kept (1-based).
         stopped_early: Whether patience ran out.
         device: ``cpu`` or ``cuda``.
+        logs: TensorBoard's files, by their place below its folder; empty where the framework writes none.
     """
 
     weights: Artifact
@@ -54,6 +55,7 @@ class TrainResult:
     best_epoch: int
     stopped_early: bool
     device: str
+    logs: dict[str, Artifact] = field(default_factory=dict)
 
 
 def run(
@@ -99,7 +101,7 @@ def training_inputs(recipe: Recipe, snapshot: SnapshotResult) -> dict[str, objec
         "seed": recipe.seed,
         "task": recipe.task.model_dump(mode="json"),
         "architecture": recipe.architecture.identity(),
-        "training": recipe.training.model_dump(mode="json", exclude={"deadline_s", "epochs"}),
+        "training": recipe.training.model_dump(mode="json", exclude={"deadline_s", "epochs", "memory_mib"}),
         "snapshot": snapshot.sha256,
         "preprocessing": snapshot.preprocessing.to_json(),
         "machine": machine_type(),

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tflite_files import TfliteFiles
 
 from edgewright.engines.engine import EngineSettings, open_engine
 from edgewright.errors import BundleError, EngineError
@@ -13,9 +14,11 @@ def test_unknown_engines_are_named_with_the_known_ones() -> None:
         open_engine("tflite", b"", EngineSettings())
 
 
-def test_litert_is_a_known_word_without_an_engine() -> None:
-    with pytest.raises(EngineError, match="litert is not built yet"):
-        open_engine("litert", b"", EngineSettings())
+def test_a_model_belongs_to_its_engine(tflite: TfliteFiles) -> None:
+    with pytest.raises(EngineError, match="not a TFLite file"):
+        open_engine("litert", b"\x08\x0a" * 99, EngineSettings(("XNNPACK",)))
+    with pytest.raises(EngineError, match="corrupt"):
+        open_engine("onnxruntime", tflite.content["float"], EngineSettings())
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from edgewright.pipeline.stages import compress, quantize, snapshot, train
 from edgewright.pipeline.targets import Target
 
 QUICK = Effort(warmup_runs=2, min_runs=5, max_runs=20, budget_s=0.02, deadline_s=60.0)
-TARGET = Target.model_validate({"platform": "linux/amd64", "engine": "onnxruntime", "pays": ["size"]})
+TARGET = Target.model_validate({"platform": "linux/amd64", "engines": ["onnxruntime"], "pays": ["size"]})
 
 
 @dataclass(frozen=True)

@@ -209,11 +209,11 @@ def test_a_deadline_ends_the_process(jobs: Any) -> None:
     assert time.monotonic() - started < 10
 
 
-def test_a_crash_is_named_by_its_signal_and_shows_the_end_of_the_log(jobs: Any) -> None:
+def test_a_crash_is_named_by_its_signal_and_shows_the_last_line_of_the_log(jobs: Any) -> None:
     with pytest.raises(CrashError) as caught:
         run_isolated(jobs.crash, work="export", deadline_s=30)
     assert str(caught.value).startswith(
-        "export: its process was ended by SIGSEGV without an answer. End of its log:\nabout to fall"
+        "export: its process was ended by SIGSEGV without an answer. Its last words: about to fall"
     )
 
 
@@ -232,7 +232,7 @@ def test_a_kill_is_told_as_such(jobs: Any, number: int, words: str) -> None:
 
 def test_leaving_without_an_answer_is_a_crash(jobs: Any) -> None:
     with pytest.raises(
-        CrashError, match=r"w: its process exited with 3 without an answer. End of its log:\nleaving early"
+        CrashError, match=r"w: its process exited with 3 without an answer. Its last words: leaving early"
     ):
         run_isolated(jobs.leave, 3, work="w", deadline_s=30)
     with pytest.raises(CrashError, match="exited with 7 without an answer"):

@@ -138,10 +138,10 @@ def folded(hand_made: Any, wrong: dict[str, int], other: dict[str, int]) -> Any:
 
 def test_every_fold_chooses_by_its_own_validation_samples_and_the_first_ones_choice_is_released(hand_made: Any) -> None:
     made = folded(hand_made, {"fp32": 20, "a": 20, "b": 20}, {"fp32": 20, "a": 200, "b": 20})
-    (choice,) = choose(made.recipe, made.folds, None)
+    (choice,) = choose(made.recipe, made.target, made.folds, None)
     assert choice.of_fold == ("b", "b"), "the smallest"
     made = folded(hand_made, {"fp32": 20, "a": 20, "b": 20}, {"fp32": 20, "a": 20, "b": 200})
-    (choice,) = choose(made.recipe, made.folds, None)
+    (choice,) = choose(made.recipe, made.target, made.folds, None)
     assert (choice.of_fold, choice.released) == (("b", "a"), "b")
 
 

@@ -68,8 +68,10 @@ def change_prune(**keys: Any) -> Spoil:
 @pytest.mark.parametrize("path", sorted((ROOT / "deployments" / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_recipe_is_sound(path: Path) -> None:
     recipe = load_recipe(path, TARGETS, TARGETS_FILE)
-    assert recipe.reference.is_reference
-    assert recipe.fine_tune_epochs == max(v.prune.fine_tune_epochs for v in recipe.variants if v.prune)
+    for name in recipe.targets:
+        assert recipe.reference_for(TARGETS[name]).is_uncompressed
+    tuned = [variant.prune.fine_tune_epochs for variant in recipe.variants if variant.prune]
+    assert recipe.fine_tune_epochs >= max(tuned, default=0)
 
 
 def test_a_recipe_may_use_anchors_and_comments(tmp_path: Path, sound_recipe: dict[str, Any]) -> None:
@@ -99,7 +101,7 @@ def test_what_was_read_survives_a_round_trip_through_a_form(write_recipe: WriteR
 
 # --- rules of one field -------------------------------------------------------------------------------------------
 
-TOP = "architecture, data, description, export, gate, model, objective, seed, targets, task, training, variants"
+TOP = "architecture, data, description, export, framework, gate, model, objective, seed, targets, task, training, variants"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +174,7 @@ def _one_reference_more(recipe: dict[str, Any]) -> None:
         (change_prune(steps=8), "variants[2].prune.steps", "is only used with schedule: polynomial. Remove it, or set that schedule."),
         (change_prune(schedule="polynomial", fine_tune_epochs=1), "variants[2].prune.fine_tune_epochs", "1 leaves no whole epoch to recover in: a polynomial schedule prunes during the first half of fine-tuning. Set at least 2, or schedule: one_shot."),
         (change(architecture={"widths": [8, 8, 8]}), "variants[2].prune.sparsity", "0.5 removes no channel of widths [8, 8, 8], of which multiples of 8 are kept. Raise it, or widen architecture.widths."),
-        (change(targets=["pi6"]), "targets[0]", f'"pi6" is not in {TARGETS_FILE}. Known: gateway-x86, linux-x86, pi5-arm64.'),
+        (change(targets=["pi6"]), "targets[0]", f'"pi6" is not in {TARGETS_FILE}. Known: camera-arm64, camera-x86, gateway-x86, linux-x86, pi5-arm64.'),
         (change(targets=["linux-x68"]), "targets[0]", f'"linux-x68" is not in {TARGETS_FILE}. Did you mean "linux-x86"?'),
         (change(targets=["linux-x86", "linux-x86"]), "targets[1]", '"linux-x86" is named twice. Keep one.'),
         (change(data={"validation_share": 0.5, "calibration_share": 0.5}), "data.validation_share", "0.5 and calibration_share 0.5 take 100% of the pool and leave too little to train on. Keep their sum below 95%."),
@@ -192,12 +194,12 @@ def test_fields_that_do_not_fit_together_are_refused(
 
 
 def test_a_target_that_no_variant_can_serve_is_refused(write_recipe: WriteRecipe) -> None:
-    litert = TARGETS["pi5-arm64"].model_copy(update={"engine": "litert"})
+    litert = TARGETS["pi5-arm64"].model_copy(update={"engines": ["litert"]})
     assert problems_of(write_recipe(change(targets=["board"])), {"board": litert}) == [
         (
             "targets[0]",
-            '"board" runs engine litert, which no variant of this recipe is exported for (they export ONNX). '
-            "Choose a target whose engine is onnxruntime.",
+            '"board" runs litert, for which this recipe makes no uncompressed variant to judge the others against. Add one, '
+            "e.g. `- {name: tfl-fp32, framework: keras}`, or choose another target.",
         )
     ]
 
@@ -240,7 +242,7 @@ def test_the_whole_list_comes_at_once_as_people_are_shown_it(write_recipe: Write
         f"{path}: 3 problems\n"
         "  data.calibration_samples    12 is below 64: an INT8 range needs at least 64 samples. Raise it, or drop the INT8 variants.\n"
         "  variants[2].prune.sparsity  1.4 is not between 0.05 and 0.95 (share of channels, or of weights, to remove).\n"
-        '  targets[0]                  "pi6" is not in deployments/targets.yaml. Known: gateway-x86, linux-x86, pi5-arm64.'
+        '  targets[0]                  "pi6" is not in deployments/targets.yaml. Known: camera-arm64, camera-x86, gateway-x86, linux-x86, pi5-arm64.'
     )
 
 

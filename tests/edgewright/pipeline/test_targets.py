@@ -31,8 +31,8 @@ def test_defaults_are_careful(write_targets: Callable[..., Path]) -> None:
 
 
 KEYS = (
-    "activation_type, allow_spinning, budgets, description, engine, pays, platform, providers, required_provider, "
-    "threads, weight_type"
+    "activation_type, allow_spinning, budgets, description, engines, pays, platform, providers, required_provider, "
+    "threads, weight_type, xnnpack"
 )
 
 
@@ -41,7 +41,8 @@ KEYS = (
     [
         ({"platform": "linux/riscv"}, "platform", '"linux/riscv" is not one of "linux/amd64", "linux/arm64" or "linux/arm/v7" (operating system and architecture).'),
         ({"platform": None}, "platform", 'is empty, where one of "linux/amd64", "linux/arm64" or "linux/arm/v7" is needed (operating system and architecture). Fill it in.'),
-        ({"engine": "tensorrt"}, "engine", '"tensorrt" is not one of "onnxruntime" or "litert" (what runs the model there).'),
+        ({"engines": ["tensorrt"]}, "engines[0]", '"tensorrt" is not one of "onnxruntime" or "litert" (what can run a model there: onnxruntime runs ONNX files, litert TFLite files; with both, the best variant is chosen across both).'),
+        ({"engines": ["litert", "litert"]}, "engines", "names an engine twice: litert. Name it once."),
         ({"threads": 0}, "threads", "0 is not between 1 and 64 (intra-op threads of one inference)."),
         ({"threads": True}, "threads", "true is not a whole number (intra-op threads of one inference)."),
         ({"threads": 1.0}, "threads", "1.0 is not a whole number (intra-op threads of one inference)."),
@@ -57,7 +58,10 @@ KEYS = (
         ({"providers": ["CPUExecutionProvider"] * 2}, "providers", "names a provider twice: CPUExecutionProvider. List each once, the preferred first."),
         ({"providers": ["CUDA"]}, "providers", '"CUDA" is not a provider\'s name: it ends in ExecutionProvider, e.g. CPUExecutionProvider.'),
         ({"required_provider": "CUDAExecutionProvider"}, "required_provider", '"CUDAExecutionProvider" is not among the target\'s providers (CPUExecutionProvider). Add it there, first.'),
+        ({"engines": ["onnxruntime", "litert"], "required_provider": "XNNPAK"}, "required_provider", '"XNNPAK" is not among the target\'s providers (CPUExecutionProvider, XNNPACK). Add it there, first.'),
+        ({"engines": ["litert"], "xnnpack": False, "required_provider": "XNNPACK"}, "required_provider", '"XNNPACK" is not among the target\'s providers (builtin). Add it there, first.'),
         ({"activation_type": "int8", "weight_type": "uint8"}, "weight_type", "uint8 does not go with int8 activations: no kernel takes that pair. Set weight_type: int8."),
+        ({"engines": ["litert"], "weight_type": "uint8"}, "weight_type", "uint8 is no type of weights in TFLite files. Set weight_type: int8, or leave litert out of engines."),
         ({"cores": 4}, "cores", f"is not a known key. Known: {KEYS}."),
     ],
 )  # fmt: skip

@@ -60,7 +60,7 @@ class Build:
 @pytest.fixture(scope="session")
 def target() -> Target:
     """A target of this machine's usual kind."""
-    parsed, _ = parse_fields(Target, {"platform": "linux/amd64", "engine": "onnxruntime", "pays": ["latency"]})
+    parsed, _ = parse_fields(Target, {"platform": "linux/amd64", "engines": ["onnxruntime"], "pays": ["latency"]})
     assert parsed is not None
     return parsed
 

@@ -10,10 +10,11 @@ import pytest
 
 from edgewright.engines.engine import open_engine
 from edgewright.errors import EngineError
+from edgewright.pipeline.model_engine import engine_of
 from edgewright.pipeline.progress import Progress
 from edgewright.pipeline.stages import evaluate
 from edgewright.pipeline.stages import snapshot as snapshot_stage
-from edgewright.pipeline.stages.evaluate import EvaluationResult, engine_settings, load_predictions
+from edgewright.pipeline.stages.evaluate import EvaluationResult, load_predictions
 from edgewright.pipeline.targets import Target
 
 
@@ -25,7 +26,13 @@ def heard() -> list[Progress]:
 @pytest.fixture(scope="module")
 def evaluation(build: Any, target: Target, heard: list[Progress]) -> EvaluationResult:
     outcome = evaluate.run(
-        build.store, build.snapshot, build.int8.value.model, target, build.recipe.task, "p50-i8", heard.append
+        build.store,
+        build.snapshot,
+        build.int8.value.model,
+        engine_of(target, "onnx"),
+        build.recipe.task,
+        "p50-i8",
+        heard.append,
     )
     assert not outcome.unchanged
     return outcome.value
@@ -41,7 +48,7 @@ def test_predictions_are_kept_per_sample_for_both_splits(build: Any, evaluation:
 
 def test_they_are_the_engines_own_answers(build: Any, evaluation: EvaluationResult, target: Target) -> None:
     data = snapshot_stage.load(build.store, build.snapshot)
-    engine = open_engine("onnxruntime", build.store.read(build.int8.value.model), engine_settings(target))
+    engine = open_engine("onnxruntime", build.store.read(build.int8.value.model), engine_of(target, "onnx").settings)
     expected = engine.run(build.snapshot.preprocessing.apply(data.validation.images)).argmax(1)
     assert np.array_equal(load_predictions(build.store, evaluation.validation).predicted, expected)
 
@@ -68,12 +75,13 @@ def test_it_is_remembered_until_the_targets_engine_settings_change(
 ) -> None:
     data, model = build.snapshot, build.int8.value.model
     elsewhere = target.model_copy(update={"platform": "linux/arm64", "description": "another device, same settings"})
-    again = evaluate.run(build.store, data, model, elsewhere, build.recipe.task, "p50-i8")
+    again = evaluate.run(build.store, data, model, engine_of(elsewhere, "onnx"), build.recipe.task, "p50-i8")
     assert again.unchanged and again.value == evaluation
-    assert engine_settings(target.model_copy(update={"threads": 2})).to_json() != engine_settings(target).to_json()
+    busier = engine_of(target.model_copy(update={"threads": 2}), "onnx")
+    assert busier.identity() != engine_of(target, "onnx").identity()
 
 
 def test_a_model_that_the_engine_refuses_is_an_engine_error(build: Any, target: Target) -> None:
     broken = build.store.put_bytes(b"no model at all")
     with pytest.raises(EngineError):
-        evaluate.run(build.store, build.snapshot, broken, target, build.recipe.task, "broken")
+        evaluate.run(build.store, build.snapshot, broken, engine_of(target, "onnx"), build.recipe.task, "broken")

@@ -6,6 +6,7 @@ from typing import Any
 
 from edgewright.machine import this_platform
 from edgewright.measurement import Measurement, ProcessFigures
+from edgewright.pipeline.model_engine import engine_of
 from edgewright.pipeline.progress import Progress
 from edgewright.pipeline.stages import measure
 from edgewright.pipeline.stages.measure import NOT_MEASURED, can_measure, figures
@@ -21,12 +22,13 @@ def test_only_a_target_of_this_machines_kind_is_measured_here(target: Target) ->
 
 def test_all_models_are_measured_together_and_remembered(build: Any, target: Target) -> None:
     heard: list[Progress] = []
-    models = {"p50": build.pruned.value.model, "p50-i8": build.int8.value.model}
-    outcome = measure.run(build.store, build.snapshot, models, target, 2, "here", heard.append)
+    engine = engine_of(target, "onnx")
+    models = {"p50": (build.pruned.value.model, engine), "p50-i8": (build.int8.value.model, engine)}
+    outcome = measure.run(build.store, build.snapshot, models, 2, "here", heard.append)
     assert {name: len(found.processes) for name, found in outcome.value.measurements.items()} == {"p50": 2, "p50-i8": 2}
     assert all(found.latency_p50_ms > 0 for found in outcome.value.measurements.values())
     assert heard[-1].done == heard[-1].total == 4
-    again = measure.run(build.store, build.snapshot, models, target, 2, "here")
+    again = measure.run(build.store, build.snapshot, models, 2, "here")
     assert again.unchanged and again.value == outcome.value
 
 

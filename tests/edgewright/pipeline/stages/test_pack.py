@@ -9,6 +9,7 @@ import pytest
 
 from edgewright.bundle import read_bundle
 from edgewright.errors import IntegrityError
+from edgewright.pipeline.model_engine import engine_of
 from edgewright.pipeline.stages import pack
 from edgewright.pipeline.stages.pack import Label, PackResult, unpack
 from edgewright.pipeline.targets import Target
@@ -19,7 +20,16 @@ LABEL = Label("digits", "here", "p50-i8", "b1")
 
 @pytest.fixture(scope="module")
 def packed(build: Any, target: Target) -> PackResult:
-    return pack.run(build.store, build.snapshot, build.int8.value.model, target, build.recipe.task, None, LABEL).value
+    return pack.run(
+        build.store,
+        build.snapshot,
+        build.int8.value.model,
+        target.platform,
+        engine_of(target, "onnx"),
+        build.recipe.task,
+        None,
+        LABEL,
+    ).value
 
 
 def test_the_bundle_holds_the_model_and_says_what_it_is(
@@ -48,8 +58,11 @@ def test_it_reproduces_its_golden_samples(build: Any, packed: PackResult, tmp_pa
 
 def test_it_is_remembered_and_another_build_is_another_bundle(build: Any, packed: PackResult, target: Target) -> None:
     data, model = build.snapshot, build.int8.value.model
-    assert pack.run(build.store, data, model, target, build.recipe.task, None, LABEL).unchanged
-    other = pack.run(build.store, data, model, target, build.recipe.task, None, Label("digits", "here", "p50-i8", "b2"))
+    platform, engine = target.platform, engine_of(target, "onnx")
+    assert pack.run(build.store, data, model, platform, engine, build.recipe.task, None, LABEL).unchanged
+    other = pack.run(
+        build.store, data, model, platform, engine, build.recipe.task, None, Label("digits", "here", "p50-i8", "b2")
+    )
     assert other.value.sha256 != packed.sha256
 
 

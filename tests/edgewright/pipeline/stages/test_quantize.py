@@ -78,7 +78,7 @@ def test_quality_is_judged_by_the_tasks_figure(build: Any) -> None:
     content, wide = build.store.read(build.int8.value.model), TASK
     balanced = ClassificationSettings(kind="classification", metric="balanced_accuracy")
     rare = np.flatnonzero((validation.labels > 0) | (np.arange(len(validation.labels)) < 5))
-    figures = [ValidationJudge(build.snapshot, task, validation, rare)(content) for task in (wide, balanced)]
+    figures = [ValidationJudge(build.snapshot, task, validation, chosen=rare)(content) for task in (wide, balanced)]
     assert all(50 < figure <= 100 for figure in figures)
     assert figures[0] != figures[1]
 

@@ -9,22 +9,21 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgewright.engines.engine import open_engine
+from edgewright.engines.engine import EngineSettings, open_engine
 from edgewright.errors import DataError, EngineError
 from edgewright.pipeline.artifact_store import Artifact, ArtifactStore, Outcome
 from edgewright.pipeline.corruptions import corrupt
 from edgewright.pipeline.data_settings import DigitsSettings, ShuttleSettings
+from edgewright.pipeline.model_engine import ModelEngine
 from edgewright.pipeline.progress import Progress
 from edgewright.pipeline.robustness_settings import RobustnessSettings
 from edgewright.pipeline.stages import robustness
 from edgewright.pipeline.stages import snapshot as snapshot_stage
-from edgewright.pipeline.stages.evaluate import engine_settings
 from edgewright.pipeline.stages.robustness import RobustnessResult, smallest_digests
 from edgewright.pipeline.stages.snapshot import SnapshotResult
-from edgewright.pipeline.targets import Target
 from edgewright.pipeline.task_settings import AnomalySettings, ClassificationSettings, TaskSettings
 
-_TARGET = Target(platform="linux/amd64", engine="onnxruntime", pays=["latency"])
+_ENGINE = ModelEngine("onnxruntime", EngineSettings())
 _ASKED = RobustnessSettings(corruptions=["noise", "contrast"], samples=100)
 
 
@@ -46,7 +45,7 @@ class Solved:
     ) -> Outcome[RobustnessResult]:
         listener = [] if heard is None else heard
         return robustness.run(
-            self.store, self.data, model or self.model, _TARGET, asked, self.task, threshold, "f", listener.append
+            self.store, self.data, model or self.model, _ENGINE, asked, self.task, threshold, "f", listener.append
         )
 
 
@@ -105,7 +104,7 @@ def test_answers_are_the_engines_own_on_the_corrupted_samples(digits: Solved, re
     test = snapshot_stage.load(digits.store, digits.data).test
     chosen = np.argsort(test.sample_sha256)[:100]
     digests = tuple(test.sample_sha256[index] for index in chosen)
-    engine = open_engine("onnxruntime", digits.store.read(digits.model), engine_settings(_TARGET))
+    engine = open_engine("onnxruntime", digits.store.read(digits.model), _ENGINE.settings)
     mean, std = ([255 * value for value in values] for values in (digits.data.mean, digits.data.std))
     for name, predictions in robustness.load(digits.store, result).items():
         raw = corrupt(name, test.images[chosen], digests, "image", mean, std)

@@ -1,0 +1,83 @@
+"""Rules of frameworks: what PyTorch and Keras can each be asked for, and which files they become."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from edgewright.errors import Problem
+from edgewright.pipeline.tensorflow_process import check_installed
+
+if TYPE_CHECKING:
+    from edgewright.pipeline.architecture import ArchitectureSettings
+    from edgewright.pipeline.variant_settings import PruneSettings, QuantizeSettings, Variant
+
+# What tfmot's polynomial decay is told beyond the exponent.
+OF_POLYNOMIAL_DECAY = ("initial_sparsity", "begin_step", "end_step", "frequency_steps")
+_OF_KERAS = (*OF_POLYNOMIAL_DECAY, "pattern")
+_SHARE_OF_2_4 = 0.5
+
+
+def check_frameworks(variants: Mapping[int, Variant], architecture: ArchitectureSettings | None) -> list[Problem]:
+    """Whether the frameworks that a recipe names are here, and can share its network."""
+    named = {variant.framework for variant in variants.values()}
+    problems = check_installed("framework") if "keras" in named else []
+    if len(named) > 1 and architecture and architecture.name == "entry_point":
+        message = (
+            "a network of your own belongs to one framework, and these variants name pytorch and keras. Write a recipe for "
+            "each."
+        )
+        problems.append(Problem("architecture.name", message))
+    return problems
+
+
+def check_framework(index: int, variant: Variant, architecture: ArchitectureSettings | None) -> list[Problem]:
+    """Whether a variant's framework can do what it asks for."""
+    key, problems = f"variants[{index}]", []
+    if variant.framework == "pytorch" and variant.format == "tflite":
+        message = "pytorch networks become ONNX files. Set framework: keras, or format: onnx."
+        problems.append(Problem(f"{key}.format", message))
+    if variant.prune:
+        problems += _check_pruning(f"{key}.prune", variant.prune, variant.framework == "keras")
+    if variant.quantize and variant.quantize.aware:
+        problems += _check_aware(f"{key}.quantize", variant.quantize, variant)
+    return problems
+
+
+def _check_pruning(key: str, prune: PruneSettings, keras: bool) -> list[Problem]:
+    def changed(name: str) -> bool:
+        return bool(getattr(prune, name) != type(prune).model_fields[name].default)
+
+    if not keras:
+        return [
+            Problem(f"{key}.{name}", "is only used with framework: keras. Remove it.")
+            for name in _OF_KERAS
+            if changed(name)
+        ]
+    problems = []
+    if prune.method == "channels":
+        message = "channels is done with framework: pytorch alone; keras prunes single weights. Set method: magnitude."
+        problems.append(Problem(f"{key}.method", message))
+    if prune.distill:
+        problems.append(Problem(f"{key}.distill", "is done with framework: pytorch alone. Remove it."))
+    if changed("steps"):
+        problems.append(Problem(f"{key}.steps", "is only used with framework: pytorch. Set frequency_steps instead."))
+    if prune.initial_sparsity >= prune.sparsity:
+        message = f"{prune.initial_sparsity:g} is not below sparsity {prune.sparsity:g}. Lower it."
+        problems.append(Problem(f"{key}.initial_sparsity", message))
+    if prune.end_step is not None and prune.begin_step >= prune.end_step:
+        message = f"{prune.begin_step} is not before end_step {prune.end_step}. Lower it, or raise end_step."
+        problems.append(Problem(f"{key}.begin_step", message))
+    if prune.pattern == "2:4" and prune.sparsity != _SHARE_OF_2_4:
+        message = f"{prune.sparsity:g} is not what pattern 2:4 leaves, two of every four weights. Set 0.5."
+        problems.append(Problem(f"{key}.sparsity", message))
+    return problems
+
+
+def _check_aware(key: str, quantize: QuantizeSettings, variant: Variant) -> list[Problem]:
+    if variant.framework != "keras" or variant.format != "tflite":
+        message = f"is done from keras to tflite alone, not from {variant.framework} to {variant.format}. Remove it."
+        return [Problem(f"{key}.aware", message)]
+    if quantize.method != "static":
+        return [Problem(f"{key}.aware", f"is not used by method: {quantize.method}. Remove it, or set method: static.")]
+    return []
