@@ -40,7 +40,7 @@ def check_framework(index: int, variant: Variant, architecture: ArchitectureSett
     if variant.prune:
         problems += _check_pruning(f"{key}.prune", variant.prune, variant.framework == "keras")
     if variant.quantize and variant.quantize.aware:
-        problems += _check_aware(f"{key}.quantize", variant.quantize, variant)
+        problems += _check_aware(f"{key}.quantize", variant.quantize, variant, architecture)
     return problems
 
 
@@ -74,10 +74,18 @@ def _check_pruning(key: str, prune: PruneSettings, keras: bool) -> list[Problem]
     return problems
 
 
-def _check_aware(key: str, quantize: QuantizeSettings, variant: Variant) -> list[Problem]:
+def _check_aware(
+    key: str, quantize: QuantizeSettings, variant: Variant, architecture: ArchitectureSettings | None
+) -> list[Problem]:
     if variant.framework != "keras" or variant.format != "tflite":
         message = f"is done from keras to tflite alone, not from {variant.framework} to {variant.format}. Remove it."
         return [Problem(f"{key}.aware", message)]
     if quantize.method != "static":
         return [Problem(f"{key}.aware", f"is not used by method: {quantize.method}. Remove it, or set method: static.")]
+    if architecture and architecture.name == "vit":
+        message = "cannot round the attention of a vit in training. Remove it, or choose another architecture."
+        return [Problem(f"{key}.aware", message)]
+    if not quantize.per_channel:
+        message = "false: training with rounding learns one scale per channel. Remove it, or remove aware."
+        return [Problem(f"{key}.per_channel", message)]
     return []

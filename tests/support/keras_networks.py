@@ -93,12 +93,12 @@ def _built(wanted: Wanted) -> Built:
 
     from edgewright.pipeline.models.keras.build import build_model
     from edgewright.pipeline.models.keras.cost import measure_cost
-    from edgewright.pipeline.training.keras import predict
+    from edgewright.pipeline.training.keras_batches import channels_last
 
     task = "anomaly" if wanted.architecture == "autoencoder" else "classification"
     model = build_model(wanted.architecture, wanted.shape, wanted.outputs, task=task, **wanted.settings)
-    reaching = keras.Model(model.input, model.layers[-1].input)
-    spread = float(predict(reaching, wanted.samples).std())
+    images = channels_last(wanted.samples)  # called as it is: a graph of its own would take longer to make than to run
+    spread = float(keras.Model(model.input, model.layers[-1].input)(images, training=False).numpy().std())
     for name, arrays in zip(wanted.layers, wanted.weights, strict=True):
         model.get_layer(name).set_weights(arrays)
     last = model.layers[-1]
@@ -107,7 +107,7 @@ def _built(wanted: Wanted) -> Built:
         model.layers[0].name,
         last.name,
         last.activation.__name__,
-        predict(model, wanted.samples),
+        model(images, training=False).numpy(),
         spread,
     )
 

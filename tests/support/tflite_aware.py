@@ -68,7 +68,8 @@ class Made:
     Attributes:
         samples: float32 ``[60, C, H, W]``.
         float_outputs: Lowest and highest value that the float network's layers give, by layer.
-        trained: By name: ``plain``, ``keeps zeros``, ``without samples``.
+        trained: By name: ``plain``, ``keeps zeros``.
+        first_bounds: Where the bounds of a network that was made without samples begin, by layer.
         untouched: Whether the float network had the same weights and no new connections afterwards.
         tried: By name: ``minmax``, ``aware``, ``dense aware``.
         refused: What was said, by the name of what is no good.
@@ -77,6 +78,7 @@ class Made:
     samples: NDArray[np.float32]
     float_outputs: dict[str, tuple[float, float]]
     trained: dict[str, Trained]
+    first_bounds: dict[str, tuple[float, float]]
     untouched: bool
     tried: dict[str, Tried]
     refused: dict[str, str]
@@ -98,14 +100,13 @@ def train_all(on_progress: ProgressListener) -> Made:
     samples = samples_of(SHAPE)
     model = _pruned(network(SHAPE))
     before = _state(model)
-    trained = {
-        "plain": _train(make_aware(model, False, samples), samples),
-        "keeps zeros": _train(make_aware(model, True, samples), samples),
-        "without samples": _train(make_aware(model, False), samples),
-    }
-    untouched = before == _state(model)
     aware = make_aware(model, False, samples)
-    _fit(aware, samples)
+    trained = {
+        "plain": _train(aware, samples),
+        "keeps zeros": _train(make_aware(model, True, samples), samples),
+    }
+    first_bounds = _bounds(make_aware(model, False))
+    untouched = before == _state(model)
     image = keras.Input((1, 1, 9), name="image")
     hidden = keras.layers.BatchNormalization(name="norm")(
         keras.layers.Dense(8, name="hidden")(keras.layers.Flatten()(image))
@@ -117,6 +118,7 @@ def train_all(on_progress: ProgressListener) -> Made:
         samples=samples,
         float_outputs=_outputs(model, samples),
         trained=trained,
+        first_bounds=first_bounds,
         untouched=untouched,
         tried={
             "minmax": _try(model, samples),

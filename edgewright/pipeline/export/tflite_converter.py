@@ -1,8 +1,8 @@
 """TensorFlow's converter to TFLite, set up alike for float files and for files with fewer bits.
 
-The batch is frozen at 1, as devices ask. The function is saved with its variables in a plain module instead of the Keras
-model: that is TensorFlow's own way, it keeps the names of input and output in the file's signature, and it takes half a
-second where saving a Keras model with all its own functions takes several.
+The batch is frozen at 1, as devices ask. The function is saved with its variables in a plain module: that is TensorFlow's own
+way to keep the names of input and output in the file's signature, and saving the Keras model instead, with all of its own
+functions, takes two to three times as long.
 """
 
 from __future__ import annotations

@@ -14,11 +14,11 @@ COMPUTE_OPERATORS = frozenset({"Conv", "Gemm", "MatMul"})
 
 @dataclass(frozen=True)
 class QuantizedModel:
-    """An ONNX file with fewer bits than float32.
+    """A model file with fewer bits than float32.
 
     Attributes:
         content: The file's bytes.
-        quantized_operators: Compute operators (Conv, Gemm, MatMul) that run on fewer bits.
+        quantized_operators: Compute operators (convolutions and matrix products) that run on fewer bits.
         float_operators: Compute operators that stayed in float32.
     """
 

@@ -114,6 +114,7 @@ def calibration_facts(audit: CalibrationAudit) -> tuple[Fact, ...]:
         Fact("how chosen", audit.chosen),
         Fact("coverage", ", ".join(f"{name}: {count}" for name, count in audit.coverage.items()) or "-"),
         Fact("most clipped", most),
+        *((Fact("without a range of their own", ", ".join(audit.without_range)),) if audit.without_range else ()),
         Fact("spread over other sets", told),
         Fact("peak memory", f"{audit.peak_memory_mib:.0f} MiB"),
     )

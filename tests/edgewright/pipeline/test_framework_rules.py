@@ -88,6 +88,7 @@ def test_no_variant_trains_longer_than_the_reference_that_it_is_judged_against(w
         ({"quantize": {"calibration": ["minmax", "entropy"]}}, "quantize.calibration", "[minmax, entropy]: TFLite's converter knows minmax alone. Name that, or leave it out."),
         ({"format": "onnx", "quantize": {"aware": {"epochs": 1}}}, "quantize.aware", "is done from keras to tflite alone, not from keras to onnx. Remove it."),
         ({"framework": "pytorch", "quantize": {"aware": {"epochs": 1}}}, "quantize.aware", "is done from keras to tflite alone, not from pytorch to onnx. Remove it."),
+        ({"quantize": {"per_channel": False, "aware": {"epochs": 1}}}, "quantize.per_channel", "false: training with rounding learns one scale per channel. Remove it, or remove aware."),
         ({"quantize": {"method": "dynamic", "aware": {"epochs": 1}}}, "quantize.aware", "is not used by method: dynamic. Remove it, or set method: static."),
     ],
 )  # fmt: skip
@@ -96,6 +97,17 @@ def test_what_a_framework_cannot_do_is_refused_by_key_rule_and_remedy(
 ) -> None:
     variants = [{"name": "tfl"}, {"name": "x"} | variant]
     assert problems_of(write_recipe, variants, framework="keras") == [(f"variants[1].{key}", message)]
+
+
+def test_attention_is_not_rounded_in_training(write_recipe: _WriteRecipe) -> None:
+    variants = [{"name": "tfl"}, {"name": "q", "quantize": {"aware": {"epochs": 1}}}]
+    found = problems_of(write_recipe, variants, framework="keras", architecture={"name": "vit"})
+    assert found == [
+        (
+            "variants[1].quantize.aware",
+            "cannot round the attention of a vit in training. Remove it, or choose another architecture.",
+        )
+    ]
 
 
 def test_two_uncompressed_variants_of_one_kind_are_refused_and_of_two_kinds_are_not(write_recipe: _WriteRecipe) -> None:

@@ -34,7 +34,7 @@ def test_the_network_that_was_given_is_not_touched(made: Made) -> None:
     assert all(trained.moved for trained in made.trained.values())
 
 
-@pytest.mark.parametrize("name", ["plain", "keeps zeros", "without samples"])
+@pytest.mark.parametrize("name", ["plain", "keeps zeros"])
 def test_it_becomes_int8_throughout(made: Made, name: str) -> None:
     quantized = made.trained[name].quantized
     file = read_tflite(quantized.content)
@@ -72,7 +72,7 @@ def test_bounds_begin_where_the_float_network_lies_on_the_samples(made: Made) ->
 
 
 def test_without_samples_bounds_begin_at_six(made: Made) -> None:
-    assert set(made.trained["without samples"].bounds.values()) == {(-6.0, 6.0)}
+    assert set(made.first_bounds.values()) == {(-6.0, 6.0)}
 
 
 KNOWN = "Replace such layers by those that it knows (Conv2D, DepthwiseConv2D, Dense, BatchNormalization right behind them, ReLU, Add, pooling), or leave quantize.aware out."
