@@ -71,6 +71,9 @@ def _check_pruning(key: str, prune: PruneSettings, keras: bool) -> list[Problem]
     if prune.pattern == "2:4" and prune.sparsity != _SHARE_OF_2_4:
         message = f"{prune.sparsity:g} is not what pattern 2:4 leaves, two of every four weights. Set 0.5."
         problems.append(Problem(f"{key}.sparsity", message))
+    if prune.pattern == "2:4" and prune.schedule == "polynomial":
+        message = "polynomial prunes little by little, pattern 2:4 all at once. Set schedule: one_shot."
+        problems.append(Problem(f"{key}.schedule", message))
     return problems
 
 

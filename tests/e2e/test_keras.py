@@ -16,8 +16,8 @@ import pytest
 from edgewright.pipeline.datasets import digits
 from edgewright.pipeline.datasets.dataset import sample_digests
 from edgewright.pipeline.predictions import Predictions
-from edgewright.pipeline.tracking import champion, download
-from edgewright.pipeline.tracking.client import open_client
+from edgewright.pipeline.tracking import Tracking, champion, download
+from edgewright.pipeline.tracking.client import artifact_repository, open_client
 
 HERE = {"platform": "linux/amd64", "pays": ["size"]}
 TARGETS: dict[str, Any] = {
@@ -88,29 +88,25 @@ def test_each_run_says_what_made_and_what_runs_it(keras_build: tuple[Any, Any, d
 
 
 def test_full_integer_is_a_fraction_of_float_and_pruning_is_measured_layer_by_layer(
-    keras_build: tuple[Any, Any, dict[str, Any]], tmp_path: Path
+    keras_build: tuple[Any, Any, dict[str, Any]], registry: Tracking, tmp_path: Path
 ) -> None:
-    workshop = keras_build[0]
-    runs = runs_of(workshop)
+    runs = runs_of(keras_build[0])
     sizes = {name: run.data.metrics["size_kib"] for name, run in runs.items()}
     assert sizes["tfl-i8@camera"] < sizes["tfl-fp32@camera"]
-    client = open_client(workshop.tracking)
-    run_id = runs["tfl-pq-i8@camera"].info.run_id
-    shares = json.loads(Path(client.download_artifacts(run_id, "layer_sparsity.json", str(tmp_path))).read_text())
+    shares = json.loads(artifact(registry, runs["tfl-pq-i8@camera"], "layer_sparsity.json", tmp_path))
     pruned = {layer: share for layer, share in shares.items() if share > 0.1}
     assert pruned and all(abs(share - 0.5) < 0.02 for share in pruned.values())
-    calibration = Path(client.download_artifacts(runs["tfl-i8@camera"].info.run_id, "calibration.json", str(tmp_path)))
-    audit = json.loads(calibration.read_text())["audit"]
+    audit = json.loads(artifact(registry, runs["tfl-i8@camera"], "calibration.json", tmp_path))["audit"]
     assert (audit["method"], audit["samples"]) == ("minmax", 64)
     assert audit["tensors"] and len(set(audit["sample_sha256"])) == 64
 
 
-def test_tensorboards_logs_are_kept_with_every_run_of_keras(keras_build: tuple[Any, Any, dict[str, Any]]) -> None:
-    workshop = keras_build[0]
-    client = open_client(workshop.tracking)
+def test_tensorboards_logs_are_kept_with_every_run_of_keras(
+    keras_build: tuple[Any, Any, dict[str, Any]], registry: Tracking
+) -> None:
     trainings = {
-        name: {each.path for each in client.list_artifacts(run.info.run_id, "tensorboard")}
-        for name, run in runs_of(workshop).items()
+        name: {each.path for each in artifact_repository(registry, run.info.artifact_uri).list_artifacts("tensorboard")}
+        for name, run in runs_of(keras_build[0]).items()
     }
     assert trainings["fp32@both"] == set()
     assert trainings["tfl-fp32@camera"] == {"tensorboard/base", "tensorboard/fine_tuning"}
@@ -118,7 +114,7 @@ def test_tensorboards_logs_are_kept_with_every_run_of_keras(keras_build: tuple[A
 
 
 def test_the_device_answers_every_test_sample_as_the_workshop_did(
-    keras_build: tuple[Any, Any, dict[str, Any]], registry: Any, tmp_path: Path
+    keras_build: tuple[Any, Any, dict[str, Any]], registry: Tracking, tmp_path: Path
 ) -> None:
     workshop = keras_build[0]
     words = (
@@ -188,6 +184,11 @@ def test_a_process_killed_in_the_middle_costs_its_own_variant_alone(
     built = {variant["variant"] for variant in summary["targets"][1]["variants"]}
     assert built == OF_CAMERA - {missing["variant"]}
     assert all(target["outcome"] == "pass" for target in summary["targets"])
+
+
+def artifact(registry: Tracking, run: Any, name: str, folder: Path) -> str:
+    """A text file of a run."""
+    return Path(artifact_repository(registry, run.info.artifact_uri).download_artifacts(name, str(folder))).read_text()
 
 
 def runs_tensorflow(process: Any, workshop: Any) -> bool:

@@ -19,6 +19,7 @@ from edgewright.pipeline.targets import load_targets
 TARGETS_FILE = "deployments/targets.yaml"
 TARGETS = load_targets(Path(__file__).parents[3] / TARGETS_FILE)
 MAGNITUDE = {"method": "magnitude", "sparsity": 0.5, "schedule": "polynomial", "fine_tune_epochs": 2}
+AT_ONCE = MAGNITUDE | {"schedule": "one_shot"}
 _WriteRecipe = Callable[[Callable[[dict[str, Any]], Any]], Path]
 
 
@@ -81,7 +82,8 @@ def test_no_variant_trains_longer_than_the_reference_that_it_is_judged_against(w
         ({"prune": MAGNITUDE | {"steps": 7}}, "prune.steps", "is only used with framework: pytorch. Set frequency_steps instead."),
         ({"prune": MAGNITUDE | {"initial_sparsity": 0.5}}, "prune.initial_sparsity", "0.5 is not below sparsity 0.5. Lower it."),
         ({"prune": MAGNITUDE | {"begin_step": 9, "end_step": 9}}, "prune.begin_step", "9 is not before end_step 9. Lower it, or raise end_step."),
-        ({"prune": MAGNITUDE | {"pattern": "2:4", "sparsity": 0.6}}, "prune.sparsity", "0.6 is not what pattern 2:4 leaves, two of every four weights. Set 0.5."),
+        ({"prune": AT_ONCE | {"pattern": "2:4", "sparsity": 0.6}}, "prune.sparsity", "0.6 is not what pattern 2:4 leaves, two of every four weights. Set 0.5."),
+        ({"prune": MAGNITUDE | {"pattern": "2:4"}}, "prune.schedule", "polynomial prunes little by little, pattern 2:4 all at once. Set schedule: one_shot."),
         ({"framework": "pytorch", "prune": MAGNITUDE | {"pattern": "2:4"}}, "prune.pattern", "is only used with framework: keras. Remove it."),
         ({"framework": "pytorch", "prune": MAGNITUDE | {"frequency_steps": 3}}, "prune.frequency_steps", "is only used with framework: keras. Remove it."),
         ({"prune": MAGNITUDE | {"schedule": "one_shot", "begin_step": 3}}, "prune.begin_step", "is only used with schedule: polynomial. Remove it, or set that schedule."),
