@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tflite_conversions import SHAPES, TOLERANCE, network, samples_of
 
 from edgewright.errors import EdgewrightError
 from edgewright.pipeline.export.exported import ExportedModel
 from edgewright.pipeline.progress import ProgressListener
 from edgewright.pipeline.tensorflow_process import run_with_tensorflow, start_tensorflow
+from tflite_conversions import SHAPES, TOLERANCE, network, samples_of
 
 OPSETS = (13, 17, 18, 21)
 TOKENS, WIDTH = 8, 16

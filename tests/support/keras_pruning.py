@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from keras_training import CLASSES, curves_of, stripes
 from numpy.typing import NDArray
 
 from edgewright.errors import StageError
 from edgewright.pipeline.progress import ProgressListener, ignore_progress
 from edgewright.pipeline.training.plan import Samples, TrainingPlan
 from edgewright.pipeline.variant_settings import PruneSettings
+from keras_training import CLASSES, curves_of, stripes
 
 PLAN = TrainingPlan(
     epochs=4, batch_size=10, learning_rate=1e-2, weight_decay=1e-3, shift_steps=1, patience_epochs=4, seed=5, threads=1

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tflite_conversions import CLASSES, SHAPES, batches_of, network, samples_of
 
 from edgewright.errors import EdgewrightError
 from edgewright.pipeline.calibration_audit import CalibrationAudit, Trial
 from edgewright.pipeline.progress import ProgressListener
 from edgewright.pipeline.quantization.model import QuantizedModel
 from edgewright.pipeline.tensorflow_process import run_with_tensorflow, start_tensorflow
+from tflite_conversions import CLASSES, SHAPES, batches_of, network, samples_of
 
 SHAPE = SHAPES["image"]
 CALIBRATION_SAMPLES = 20

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tflite_files import patched, tflite_files
 
 from edgewright.bench_report import parse_report
 from edgewright.bundle import Bundle
@@ -20,6 +19,7 @@ from edgewright.engines.engine import EngineSettings, open_engine
 from edgewright.golden import choose_golden
 from edgewright.postprocessing import Classification
 from edgewright.preprocessing import Preprocessing
+from tflite_files import patched, tflite_files
 
 ROOT = Path(__file__).parents[3]
 PREPROCESSING = Preprocessing((3, 6, 8), 1.0, (0.0,) * 3, (1.0,) * 3, "image", "float32")

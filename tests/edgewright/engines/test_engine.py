@@ -3,10 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tflite_files import TfliteFiles
 
 from edgewright.engines.engine import EngineSettings, open_engine
 from edgewright.errors import BundleError, EngineError
+from tflite_files import TfliteFiles
 
 
 def test_unknown_engines_are_named_with_the_known_ones() -> None:

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tflite_files import TfliteFiles, patched
 
 from edgewright.engines.engine import EngineSettings, open_engine
 from edgewright.engines.litert_engine import _without_chatter
 from edgewright.errors import EngineError
+from tflite_files import TfliteFiles, patched
 
 ROOT = Path(__file__).parents[3]
 SHAPE = (3, 6, 8)  # channels, height, width of the converted net

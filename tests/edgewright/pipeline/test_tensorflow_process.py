@@ -7,8 +7,8 @@ import sys
 from typing import Any
 
 import pytest
-import tensorflow_jobs
 
+import tensorflow_jobs
 from edgewright.errors import CrashError, DeadlineError, MemoryBoundError, StageError
 from edgewright.pipeline.tensorflow_process import run_with_tensorflow, start_tensorflow
 

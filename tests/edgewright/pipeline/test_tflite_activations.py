@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tflite_conversions import Conversions, batches_of, conversions
 
 from edgewright.errors import CalibrationError, StageError
 from edgewright.pipeline.tflite_activations import observe_tflite
+from tflite_conversions import Conversions, batches_of, conversions
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from tflite_aware import CALIBRATION_SAMPLES, Made, Tried, aware_networks
 
 from edgewright.pipeline.quantization.tflite_file import read_tflite
+from tflite_aware import CALIBRATION_SAMPLES, Made, Tried, aware_networks
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from keras_onnx_exports import OPSETS, Exports, digests_again, exports
-from tflite_conversions import SHAPES, TOLERANCE, batches_of
 
 from edgewright.engines.engine import EngineSettings, open_engine
 from edgewright.pipeline.activations import observe
 from edgewright.pipeline.calibration import estimate_ranges
 from edgewright.pipeline.quantization.onnx import prepare_for_quantization, quantize_static
+from keras_onnx_exports import OPSETS, Exports, digests_again, exports
+from tflite_conversions import SHAPES, TOLERANCE, batches_of
 
 NETWORKS = ("image", "window", "dense", "tokens")
 FORMATS = {13: 7, 17: 8, 18: 8, 21: 10}  # the oldest format that knows the operator set

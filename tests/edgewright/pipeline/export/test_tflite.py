@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tflite_conversions import CLASSES, SHAPES, TOLERANCE, Conversions, conversions
 
 from edgewright.engines.engine import EngineSettings, open_engine
 from edgewright.pipeline.quantization.tflite_file import read_tflite
+from tflite_conversions import CLASSES, SHAPES, TOLERANCE, Conversions, conversions
 
 
 @pytest.fixture(scope="module")

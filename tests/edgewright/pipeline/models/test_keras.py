@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from keras_networks import Networks, Shape, Wanted, build_networks
 from numpy.typing import NDArray
 from torch import nn
 
 from edgewright.pipeline.models.pytorch import build_model
 from edgewright.pipeline.models.vit import Vit
 from edgewright.pipeline.tensorflow_process import run_with_tensorflow
+from keras_networks import Networks, Shape, Wanted, build_networks
 
 SMALL: dict[str, dict[str, Any]] = {
     "mlp": {"widths": [32, 24]},

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from keras_own_networks import Found, Trial, try_networks
 
 from edgewright.pipeline.architecture import (
     AutoencoderSettings,
@@ -21,6 +20,7 @@ from edgewright.pipeline.architecture import (
 )
 from edgewright.pipeline.tensorflow_process import run_with_tensorflow
 from edgewright.pipeline.variant_settings import PruneSettings
+from keras_own_networks import Found, Trial, try_networks
 
 NETS = "keras_nets_of_a_test"
 SOURCE = """

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from keras_pruning import Findings, Pruned, explore
 
 from edgewright.pipeline.tensorflow_process import run_with_tensorflow
+from keras_pruning import Findings, Pruned, explore
 
 ALL = ["gradual", "to the last step", "at once", "rows of four", "depthwise", "own"]
 

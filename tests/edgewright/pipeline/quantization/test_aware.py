@@ -9,10 +9,10 @@ import contextlib
 
 import numpy as np
 import pytest
-from tflite_aware import PRUNED, Made, aware_networks
 
 from edgewright.engines.engine import EngineSettings, open_engine
 from edgewright.pipeline.quantization.tflite_file import TfliteFile, layers_of, read_tflite
+from tflite_aware import PRUNED, Made, aware_networks
 
 
 @pytest.fixture(scope="module")

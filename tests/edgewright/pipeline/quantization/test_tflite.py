@@ -9,10 +9,10 @@ import contextlib
 
 import numpy as np
 import pytest
-from tflite_conversions import CLASSES, Conversions, conversions
 
 from edgewright.engines.engine import EngineSettings, open_engine
 from edgewright.pipeline.quantization.tflite_file import TfliteFile, TfliteTensor, read_tflite
+from tflite_conversions import CLASSES, Conversions, conversions
 
 COMPUTE = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 

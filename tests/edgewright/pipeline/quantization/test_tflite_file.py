@@ -6,10 +6,10 @@ import random
 
 import numpy as np
 import pytest
-from tflite_conversions import Conversions, conversions
 
 from edgewright.errors import StageError
 from edgewright.pipeline.quantization.tflite_file import TfliteTensor, layers_of, read_tflite
+from tflite_conversions import Conversions, conversions
 
 
 @pytest.fixture(scope="module")

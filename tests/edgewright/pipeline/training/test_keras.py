@@ -9,11 +9,11 @@ import io
 import numpy as np
 import pytest
 import torch
-from keras_training import CLASSES, PLAN, Findings, explore, stripes, train_once
 from torch import nn
 
 from edgewright.pipeline.tensorflow_process import run_with_tensorflow
 from edgewright.pipeline.training.objective import Loss
+from keras_training import CLASSES, PLAN, Findings, explore, stripes, train_once
 
 GRADIENTS = np.random.default_rng(3).normal(size=(12, 3)).astype(np.float32) * np.array([1, 1e-3, 0], np.float32)
 
