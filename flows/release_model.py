@@ -69,15 +69,13 @@ def release_model(recipe: Recipe, targets_file: str = TARGETS_FILE, waivers: Seq
         quality = quality_for(recipe.task, first)
         _refuse(recipe, check_waivers(waivers, recipe.gate, quality, first.class_names))
         folds, missing = build_variants(workspace, recipe, targets, data.folds)
-        measured = {
-            name: measure_target(workspace, recipe, name, targets[name], folds[name][0]) for name in recipe.targets
-        }
+        measured = {name: measure_target(workspace, recipe, name, targets[name], folds[name][0]) for name in folds}
         tracking = server.wait()
         repair(tracking, recipe.model)
         build = build_identity(recipe, targets, folds, measured)
         releases = []
         facts = sample_facts(workspace.store, data.folds)
-        for name in recipe.targets:
+        for name in folds:
             made = TargetBuild(recipe, build, name, targets[name], folds[name], facts, measured[name])
             releases.append(release_target(workspace, tracking, made, waivers))
         summary = summarize(workspace.store, tracking.uri, releases, missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ class _FloatKey:
     bits: str = ""
 
 
+# Why a variant could not be built, by target and variant.
+_Failures = dict[tuple[str, str], EdgewrightError]
 # Variant, activation type, weight type.
 _QuantizedKey = tuple[str, IntegerType, IntegerType]
 
@@ -70,46 +73,71 @@ def build_variants(
 ) -> tuple[dict[str, tuple[Fold, ...]], tuple[MissingVariant, ...]]:
     """Builds and evaluates every variant for every target that runs it, and every fold.
 
-    Variants that prune alike share one float model; targets that ask for the same integer types share one INT8 file.
+    Variants that prune alike share one float model; targets that ask for the same integer types share one INT8 file. A target
+    whose reference cannot be built, or nothing but it, is left out: the others go on.
 
     Returns:
-        The folds of each target, and the variants that could not be built.
+        The folds of each target that is left, and the variants that could not be built.
 
     Raises:
-        EdgewrightError: A target's reference cannot be built, or nothing but the reference.
+        EdgewrightError: No target is left.
     """
     work = [_submit_fold(workspace, recipe, targets, data) for data in folds]
     built: dict[str, list[dict[str, BuiltVariant]]] = {name: [{} for _ in work] for name in recipe.targets}
-    failures: dict[str, EdgewrightError] = {}
+    failures: _Failures = {}
     for number, each in enumerate(work):
         for target_name, name in each.evaluated:
             variant = next(variant for variant in recipe.variants if variant.name == name)
             made = _collect(recipe, each, variant, target_name, targets[target_name])
-            needed = variant == recipe.reference_for(targets[target_name])
             if isinstance(made, BuiltVariant):
                 built[target_name][number][name] = made
-            elif needed or isinstance(made, DiskFullError) or not isinstance(made, EdgewrightError):
-                log = _keep_log(workspace, recipe, name, made)
-                if log:
-                    made.add_note(f"Its log: {log}")
+            elif isinstance(made, DiskFullError) or not isinstance(made, EdgewrightError):
                 raise made
             else:
-                failures.setdefault(name, made)
-    for name in recipe.targets:
-        wanted = {variant.name for variant in recipe.variants_for(targets[name])}
-        if len(wanted) > 1 and len(wanted - set(failures)) == 1:
-            reasons = "; ".join(f"{each}: {failures[each]}" for each in failures if each in wanted)
-            raise EdgewrightError(f"no variant but the reference could be built for {name}: {reasons}")
+                failures.setdefault((target_name, name), made)
+    lost = {name: _why_lost(recipe, name, targets[name], failures) for name in recipe.targets}
+    reasons = [reason for reason in lost.values() if reason is not None]
+    missing = _missing(workspace, recipe, failures, {name for name, reason in lost.items() if reason is not None})
+    if len(reasons) == len(recipe.targets):
+        for log in dict.fromkeys(each.log for each in missing if each.log):
+            reasons[0].add_note(f"Its log: {log}")
+        raise reasons[0]
     return {
         target_name: tuple(
-            # A variant that is missing somewhere is not compared anywhere.
-            Fold(data, {name: made for name, made in of_fold.items() if name not in failures})
-            for data, of_fold in zip(folds, of_target, strict=True)
+            # A variant that is missing in one fold is not compared in another.
+            Fold(data, {name: made for name, made in of_fold.items() if (target_name, name) not in failures})
+            for data, of_fold in zip(folds, built[target_name], strict=True)
         )
-        for target_name, of_target in built.items()
-    }, tuple(
-        MissingVariant(name, str(error), _keep_log(workspace, recipe, name, error)) for name, error in failures.items()
-    )
+        for target_name, reason in lost.items()
+        if reason is None
+    }, missing
+
+
+def _why_lost(recipe: Recipe, name: str, target: Target, failures: _Failures) -> EdgewrightError | None:
+    """Why there is nothing to judge for a target; None where there is."""
+    reference = recipe.reference_for(target).name
+    if (name, reference) in failures:
+        return failures[name, reference]
+    others = [variant.name for variant in recipe.variants_for(target) if variant.name != reference]
+    if not others or any((name, other) not in failures for other in others):
+        return None
+    told = "; ".join(f"{other}: {failures[name, other]}" for other in others)
+    return EdgewrightError(f"no variant but the reference could be built for {name}: {told}")
+
+
+def _missing(workspace: Workspace, recipe: Recipe, failures: _Failures, lost: set[str]) -> tuple[MissingVariant, ...]:
+    """What could not be built, each cause told once."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for (target_name, name), error in failures.items():
+        places.setdefault((name, str(error)), []).append(target_name)
+    missing = []
+    for (name, told), of_targets in places.items():
+        log = _keep_log(workspace, recipe, failures[of_targets[0], name])
+        without = [each for each in of_targets if each in lost]
+        ending = f" So there is no release for {', '.join(without)}." if without else ""
+        everywhere = len(of_targets) == len(recipe.targets)
+        missing.append(MissingVariant(name, told + ending, log, () if everywhere else tuple(of_targets)))
+    return tuple(missing)
 
 
 def submit(task: Any, *arguments: Any, after: Sequence[PrefectFuture[Any]] = ()) -> PrefectFuture[Any]:
@@ -238,11 +266,12 @@ def _base_name(recipe: Recipe, framework: Framework) -> str:
     return "base" if len(recipe.frameworks) == 1 else f"base {framework}"
 
 
-def _keep_log(workspace: Workspace, recipe: Recipe, variant: str, error: Exception) -> str:
-    """Puts what a failed variant's process had printed where people can read it; returns where."""
-    if not (isinstance(error, EdgewrightError) and error.log):
+def _keep_log(workspace: Workspace, recipe: Recipe, error: EdgewrightError) -> str:
+    """Puts what a failed process had printed where people can read it; returns where."""
+    if not error.log:
         return ""
-    place = workspace.home / "logs" / f"{recipe.model}-{variant}.log"
+    content = error.log.encode()
+    place = workspace.home / "logs" / f"{recipe.model}-{hashlib.sha256(content).hexdigest()[:12]}.log"
     place.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(place, error.log.encode())
+    replace_file(place, content)
     return str(place)

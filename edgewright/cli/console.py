@@ -102,7 +102,7 @@ def show_summary(console: Console, summary: BuildSummary, seconds: float) -> Non
             say(console, "\n".join(target.verdict.summary_lines(target.note)))
     console.print()
     for missing in summary.missing:
-        say(console, f" missing     {missing.variant}: {missing.error}")
+        say(console, f" missing     {missing.place}: {missing.error}")
         if missing.log:
             say(console, f"             its log: {missing.log}")
     for target in summary.targets:

@@ -32,7 +32,8 @@ def log_missing(tracking: Tracking, summary: BuildSummary, target: TargetSummary
     Raises:
         RegistryError: The registry refused or cannot be reached.
     """
-    logs = {f"{MISSING}/{each.variant}.log": Path(each.log) for each in summary.missing if each.log}
+    here = [each for each in summary.missing if each.log and (not each.targets or target.target in each.targets)]
+    logs = {f"{MISSING}/{each.variant}.log": Path(each.log) for each in here}
     if logs:
         run_id = next(each.run_id for each in target.variants if each.variant == target.chosen)
         update_run(tracking, run_id, tags={}, artifacts=logs)

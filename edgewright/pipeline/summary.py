@@ -81,11 +81,18 @@ class MissingVariant:
         variant: Its name.
         error: Why, for people.
         log: Where what its process had printed lies; empty where there is nothing.
+        targets: The targets that lack it; empty where all do.
     """
 
     variant: str
     error: str
     log: str = ""
+    targets: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Its name, with the targets where it is not missing everywhere."""
+        return f"{self.variant} on {', '.join(self.targets)}" if self.targets else self.variant
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,16 @@ from edgewright.pipeline.datasets.dataset import sample_digests
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.tracking import Tracking, champion, download
 from edgewright.pipeline.tracking.client import artifact_repository, open_client
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    status: int
+    out: str
+    err: str
+
 
 HERE = {"platform": "linux/amd64", "pays": ["size"]}
 TARGETS: dict[str, Any] = {
@@ -165,6 +176,34 @@ def test_a_process_killed_in_the_middle_costs_its_own_variant_alone(
     workshop = keras_build[0]
     # Another calibration set: only what is quantized must be made again.
     recipe = workshop.write_recipe("killed.yaml", model="keras", **RECIPE, data__calibration_samples=70)
+    done, summary = build_and_kill(workshop, recipe)
+    assert done.status == 1, done.err
+    (missing,) = summary["missing"]
+    assert missing["variant"] in ("tfl-i8", "tfl-pq-i8")
+    assert "its process was ended by SIGKILL" in missing["error"]
+    assert f" missing     {missing['variant']}: " in done.out
+    built = {variant["variant"] for variant in summary["targets"][1]["variants"]}
+    assert built == OF_CAMERA - {missing["variant"]}
+    assert all(target["outcome"] == "pass" for target in summary["targets"])
+
+
+def test_without_its_reference_a_target_is_left_out_and_the_others_are_released(
+    keras_build: tuple[Any, Any, dict[str, Any]],
+) -> None:
+    workshop = keras_build[0]
+    done, summary = build_and_kill(workshop, workshop.write_recipe("base.yaml", model="keras", seed=4, **RECIPE))
+    assert done.status == 1, done.err
+    (both,) = summary["targets"]
+    assert (both["target"], both["outcome"]) == ("both", "pass")
+    assert {variant["variant"] for variant in both["variants"]} == {"fp32", "i8"}
+    missing = {each["variant"]: each["error"] for each in summary["missing"]}
+    assert missing.keys() == {"tfl-fp32", "tfl-i8", "tfl-pq-i8", "k-i8"}
+    assert "its process was ended by SIGKILL" in missing["tfl-fp32"]
+    assert "So there is no release for camera." in missing["tfl-fp32"]
+
+
+def build_and_kill(workshop: Any, recipe: Path) -> tuple[Done, dict[str, Any]]:
+    """Builds, and kills the first process of TensorFlow."""
     process = workshop.start("edgewright", *workshop.build_words(recipe))
     killed = None
     while process.poll() is None and killed is None:
@@ -175,15 +214,7 @@ def test_a_process_killed_in_the_middle_costs_its_own_variant_alone(
         time.sleep(0.02)
     out, err = process.communicate(timeout=300)
     assert killed is not None
-    assert process.returncode == 1, err
-    summary = json.loads((workshop.folder / "summary.json").read_text())
-    (missing,) = summary["missing"]
-    assert missing["variant"] in ("tfl-i8", "tfl-pq-i8")
-    assert "its process was ended by SIGKILL" in missing["error"]
-    assert f" missing     {missing['variant']}: " in out
-    built = {variant["variant"] for variant in summary["targets"][1]["variants"]}
-    assert built == OF_CAMERA - {missing["variant"]}
-    assert all(target["outcome"] == "pass" for target in summary["targets"])
+    return Done(process.returncode, out, err), json.loads((workshop.folder / "summary.json").read_text())
 
 
 def artifact(registry: Tracking, run: Any, name: str, folder: Path) -> str:

@@ -69,7 +69,7 @@ def test_the_file_holds_the_very_figures_and_the_whole_verdict() -> None:
     built = summary(target("pass"), missing=MISSING)
     content = json.loads(built.to_json())
     assert content["exit_code"] == built.exit_code == 1
-    assert content["missing"] == [{"variant": "p50", "error": "pruning failed"}]
+    assert content["missing"] == [{"variant": "p50", "error": "pruning failed", "log": "", "targets": []}]
     (entry,) = content["targets"]
     assert entry["variants"][0]["metrics"] == {"accuracy_pct": FIGURE}
     assert Verdict.from_json(json.dumps(entry["verdict"])) == built.targets[0].verdict
