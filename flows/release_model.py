@@ -14,6 +14,7 @@ from edgewright.errors import RecipeError
 from edgewright.pipeline.answering import quality_for
 from edgewright.pipeline.built import Fold, TargetBuild, build_identity, sample_facts
 from edgewright.pipeline.closer_rules import check_slices, check_waivers
+from edgewright.pipeline.framework_rules import check_schedules
 from edgewright.pipeline.judging import Choice, Decision, choose
 from edgewright.pipeline.model_engine import engine_of
 from edgewright.pipeline.publishing import ChampionMovedError, Published, device_reports
@@ -66,6 +67,7 @@ def release_model(recipe: Recipe, targets_file: str = TARGETS_FILE, waivers: Seq
         data: SnapshotsResult = call(take_snapshot, workspace, recipe)
         first = data.folds[0]
         _refuse(recipe, check_slices(recipe.gate, first.class_names, first.groups is not None, first.columns))
+        _refuse(recipe, check_schedules(recipe, data.folds))
         quality = quality_for(recipe.task, first)
         _refuse(recipe, check_waivers(waivers, recipe.gate, quality, first.class_names))
         folds, missing = build_variants(workspace, recipe, targets, data.folds)

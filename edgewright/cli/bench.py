@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not models:
         raise next(iter(failed.values()))
     without = {**skipped, **{name: f"failed: {error}" for name, error in failed.items()}}
-    circumstances = {**_circumstances(load, time.monotonic() - started), "without": without}
+    circumstances = {**_circumstances(jobs, load, time.monotonic() - started), "without": without}
     arguments.json.write_text(to_json(models, costs, circumstances))
     _show(console, models, costs, without)
     say(console, f"written: {arguments.json}  ({(time.monotonic() - started) / 60:.0f} min)")
@@ -208,13 +208,13 @@ def _working(console: Console, stage: str, work: str) -> Iterator[Callable[[str]
     say(console, f" {stage:<11} ✓ {work}  {time.monotonic() - started:.0f} s")
 
 
-def _circumstances(load: Sequence[float], seconds: float) -> dict[str, Any]:
+def _circumstances(jobs: Sequence[_Job], load: Sequence[float], seconds: float) -> dict[str, Any]:
     return {
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": seconds,
         "git_commit": git_commit(Path(__file__).parent),
         "machine": this_machine(),
-        "versions": versions(),
+        "versions": versions(job.recipe for job in jobs),
         "load_average": {"before": list(load), "after": list(os.getloadavg())},
     }
 

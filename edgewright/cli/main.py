@@ -17,13 +17,14 @@ _EXAMPLES = """\
 examples:
   edgewright validate deployments/recipes/digits.yaml
   edgewright build deployments/recipes/digits.yaml --summary summary.json
+  edgewright build deployments/recipes/digits-keras.yaml # Keras to TFLite; needs TensorFlow: make keras
   edgewright build mine.yaml --waive "class 8=no eights on this line until March" --by "A. Person"
   edgewright compare digits
   edgewright promote digits --target linux-x86 --version 2 --reason "field trial went well"
   edgewright rollback digits --target linux-x86 --reason "misreads sevens"
 
 exit status of build: 0 every target that can be measured here passed; 3 the gate refused one; 4 only what is not
-measurable remains; 2 the recipe breaks a rule; 1 any other error.
+measurable remains; 2 the recipe breaks a rule; 1 a variant is missing, or any other error.
 """
 
 # Commands by name: the module that runs it, and what it does.
@@ -69,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parsers["build"].add_argument("--by", metavar="NAME", help="who waives (default: you)")
     parsers["bench"].add_argument(
-        "recipes", type=Path, nargs="*", metavar="RECIPE", help="recipe files (default: the ones that ship)"
+        "recipes", type=Path, nargs="*", metavar="RECIPE", help="recipe files (default: digits, motion, shuttle)"
     )
     parsers["bench"].add_argument(
         "--models-only",

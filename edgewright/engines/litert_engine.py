@@ -31,6 +31,8 @@ from edgewright.errors import EngineError
 _RESOLVERS = {"XNNPACK": "BUILTIN", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES"}
 # An inference that is under way at the deadline may still end within this time; only then is it taken for one that hangs.
 _GRACE_S = 0.5
+# Set to 1, the process's stderr is left as it is: who keeps it in a log also wants the last words of a process that dies.
+KEEP_STDERR = "EDGEWRIGHT_KEEP_STDERR"
 _STDERR = 2
 _CHATTER = b"INFO: "
 _stderr_lock = threading.Lock()
@@ -197,9 +199,10 @@ def _without_chatter() -> Iterator[None]:
     """Hold back what LiteRT tells the process's stderr about itself while it loads; there is no switch for it.
 
     It writes past Python, so the file descriptor is exchanged for some milliseconds. Whatever else was written meanwhile,
-    by whom ever, is passed on afterwards.
+    by whom ever, is passed on afterwards; what a process says that dies meanwhile is lost, see `KEEP_STDERR`.
     """
-    if not hasattr(os, "memfd_create"):  # another system than Linux: its developer reads one line more
+    # On another system than Linux its developer reads one line more.
+    if os.environ.get(KEEP_STDERR) == "1" or not hasattr(os, "memfd_create"):
         yield
         return
     try:

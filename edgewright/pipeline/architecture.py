@@ -211,11 +211,13 @@ class AutoencoderSettings(Architecture):
 
 
 class EntryPointSettings(Architecture):
-    """A network of your own: any ``torch.nn.Module`` that Python finds."""
+    """A network of your own: a ``torch.nn.Module`` class, or with framework keras what gives a ``tf_keras.Model``."""
 
     name: Literal["entry_point"] = Field(description="architecture")
-    entry_point: str = Field(max_length=200, description="your network as package.module:Class")
-    arguments: dict[str, JsonValue] = Field({}, description="keyword arguments of the class")
+    entry_point: str = Field(
+        max_length=200, description="package.module:name of the class; with framework keras of a class or function"
+    )
+    arguments: dict[str, JsonValue] = Field({}, description="its keyword arguments")
 
     @field_validator("entry_point")
     @classmethod

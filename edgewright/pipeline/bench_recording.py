@@ -14,12 +14,13 @@ from typing import Any
 
 from edgewright.bench_report import BenchReport, parse_report
 from edgewright.errors import RegistryError, UsageError
-from edgewright.pipeline.document import parse_fields
+from edgewright.pipeline.document import ModelT, parse_fields
 from edgewright.pipeline.evidence import Evidence, Measured, NoneYet, Unavailable
 from edgewright.pipeline.incumbents import PREDICTIONS
 from edgewright.pipeline.judging import Incumbent, gate_limits, judge_with_waivers
 from edgewright.pipeline.kept_evidence import FOLDER as EVIDENCE
 from edgewright.pipeline.kept_evidence import load_evidence
+from edgewright.pipeline.model_engine import required_provider
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.publishing import BY_REPORT, JUDGED_BY, REPORT, ChampionMovedError, settle
 from edgewright.pipeline.recipe import Recipe
@@ -83,7 +84,7 @@ def record_bench(tracking: Tracking, path: Path) -> Recorded:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         context = json.loads(download(tracking, version, CONTEXT, folder).read_text())
-        target = Target.model_validate(context["target"])
+        target = _as_built(Target, context, "target", version)
         if report.platform != target.platform:
             raise RegistryError(
                 f"{path}: measured on {report.platform}, but {version.name} is for {target.platform}. "
@@ -138,6 +139,21 @@ def _release_of(tracking: Tracking, report: BenchReport) -> ModelVersion:
     return found[-1]
 
 
+def _as_built(model: type[ModelT], context: dict[str, Any], key: str, version: ModelVersion) -> ModelT:
+    """What a release was built from, as it was kept with it.
+
+    Raises:
+        RegistryError: It was written in other words than today's.
+    """
+    value, problems = parse_fields(model, context[key])
+    if value is None:
+        raise RegistryError(
+            f"{version.name} version {version.version} was built by another version of edgewright: its {key} cannot be "
+            f"read here ({problems[0].key} {problems[0].message}) Build it again, then record a report on that."
+        )
+    return value
+
+
 def _judge_again(
     tracking: Tracking,
     version: ModelVersion,
@@ -147,12 +163,8 @@ def _judge_again(
     incumbent: ModelVersion | None,
     folder: Path,
 ) -> Verdict:
-    recipe, problems = parse_fields(Recipe, context["recipe"])
-    if recipe is None:
-        raise RegistryError(
-            f"{version.name} version {version.version} was built by another version of edgewright: its recipe cannot be "
-            f"read here ({problems[0].key} {problems[0].message}) Build it again, then record a report on that."
-        )
+    recipe = _as_built(Recipe, context, "recipe", version)
+    model_format = next(each.format for each in recipe.variants if each.name == version.variant)
     limits = gate_limits(recipe.gate)
     figures = measure.figures(report.measurement, report.reference, limits.confidence_of_each)
     candidate = Predictions.load(download(tracking, version, PREDICTIONS, folder))
@@ -174,7 +186,7 @@ def _judge_again(
             speedup=figures.speedup,
             peak_memory_mib=figures.peak_memory_mib,
             providers_in_use=report.measurement.providers_in_use,
-            required_provider=target.required_provider,
+            required_provider=required_provider(target, model_format),
             is_reference=context["is_reference"],
         ),
     )

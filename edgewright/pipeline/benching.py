@@ -10,7 +10,7 @@ import importlib.metadata
 import json
 import platform
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -26,6 +26,7 @@ from edgewright.pipeline.isolation import run_isolated
 from edgewright.pipeline.model_engine import ModelEngine, engine_of
 from edgewright.pipeline.progress import Progress, ProgressListener, ignore_progress
 from edgewright.pipeline.recipe import Recipe
+from edgewright.pipeline.recipe_tools import tools_of
 from edgewright.pipeline.stages import compress, keras_base, keras_variant, quantize, train
 from edgewright.pipeline.stages import snapshot as snapshot_stage
 from edgewright.pipeline.stages.quantize import ValidationJudge
@@ -40,7 +41,6 @@ _PROCESSES = 7  # the fewest whose smallest and largest ratio bound the median a
 # Half of a release's measurement: thousands of inferences of a small model still, and the rounds differ by more than this.
 _EFFORT = Effort(budget_s=0.25)
 _QUANTIZE_DEADLINE_S = 600.0
-_VERSIONS = ("edgewright", "numpy", "onnx", "onnxruntime", "torch")
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,10 @@ def compute_seconds(store: ArtifactStore) -> float:
     return sum(float(record["content"]["compute_s"]) for record in records)
 
 
-def versions() -> dict[str, str]:
-    """Versions of what makes the figures."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _VERSIONS}}
+def versions(recipes: Iterable[Recipe]) -> dict[str, str]:
+    """Versions of what makes the figures of these recipes."""
+    tools = sorted({tool for recipe in recipes for tool in tools_of(recipe)})
+    return {"python": platform.python_version(), **{tool: importlib.metadata.version(tool) for tool in tools}}
 
 
 def bench_models(
@@ -155,7 +156,11 @@ def setting_in_words(threads: int, batch: int) -> str:
 def _models(
     store: BuiltStore, recipe: Recipe, data: SnapshotResult, target: Target, on_progress: ProgressListener
 ) -> _Models:
-    """The float model first; then the other variants; then what ONNX Runtime makes of the float model by itself."""
+    """The float model first; then the other variants; then what ONNX Runtime makes of the float ONNX file by itself.
+
+    That file is the reference where it is one; else the first uncompressed variant that is one; where the target runs none,
+    there is nothing that ONNX Runtime could be given.
+    """
     validation, reference = snapshot_stage.load(store, data).validation, recipe.reference_for(target)
     variants = sorted(recipe.variants_for(target), key=lambda variant: variant != reference)
     models: dict[str, _Model | str] = {}
@@ -169,12 +174,13 @@ def _models(
             if variant == reference:  # nothing to hold the others against
                 raise
             models[variant.name] = str(error)
-    if reference.format == "tflite":  # nothing that ONNX Runtime could be given
+    plain = next((each.name for each in variants if each.is_uncompressed and each.format == "onnx"), None)
+    float_model = models[plain] if plain else None
+    if not isinstance(float_model, _Model):  # there is none, or its own row says why it could not be measured
         return models
-    float_model = _built(store, recipe, data, target, reference)
-    for method in methods_for(store.read(float_model)):
+    for method in methods_for(store.read(float_model.artifact)):
         on_progress(Progress(recipe.model, 0, 1, f"quantizing: {method}"))
-        made = _by_default(store, recipe, data, float_model, method)
+        made = _by_default(store, recipe, data, float_model.artifact, method)
         models[method] = (
             made if isinstance(made, str) else _Model(made.model, engine_of(target, "onnx"), made.quality_pct)
         )

@@ -15,6 +15,7 @@ from edgewright.pipeline.built import Fold, TargetBuild, pooled_answers
 from edgewright.pipeline.judging import Decision
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.recipe import Recipe
+from edgewright.pipeline.recipe_tools import tools_of
 from edgewright.pipeline.reporting.answers import AnomalyAnswers, Answers, ClassAnswers, ValueAnswers
 from edgewright.pipeline.reporting.content import (
     BuildReport,
@@ -32,8 +33,6 @@ from edgewright.pipeline.summarizing import Release
 from edgewright.pipeline.summary import BuildSummary, TargetSummary, VariantSummary
 from edgewright.pipeline.task_settings import AnomalySettings, RegressionSettings
 from edgewright.pipeline.training.plan import Epoch
-
-_TOOLS = ("edgewright", "torch", "onnx", "onnxruntime", "numpy")
 
 
 def draw_up(store: ArtifactStore, summary: BuildSummary, releases: Sequence[Release]) -> BuildReport:
@@ -214,7 +213,7 @@ def _data_facts(store: ArtifactStore, folds: Sequence[Fold]) -> DataFacts:
 def _settings(recipe: Recipe) -> tuple[Fact, ...]:
     """The whole recipe, flat, and the versions of what built it."""
     facts = [Fact(key, _text(value)) for key, value in _flat("", recipe.model_dump(mode="json"))]
-    return (*facts, *(Fact(tool, metadata.version(tool)) for tool in _TOOLS))
+    return (*facts, *(Fact(tool, metadata.version(tool)) for tool in tools_of(recipe)))
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -91,6 +91,7 @@ class CalibrationAudit:
         spread: Quality over other calibration sets; None where it was not measured.
         no_spread_because: Why it was not measured; empty where it was.
         peak_memory_mib: Peak resident memory of the process that calibrated, in MiB, the engine's and the data's included.
+            Of Keras also TensorFlow, which is most of it, and the training before in the same process.
         without_range: Nodes of the float model whose output stands in the INT8 file under no name, such as those that the
             converter merged with others: their ranges could not be looked at.
     """

@@ -42,6 +42,14 @@ def check_quantization(
             for name in unused
             if changed(name)
         ]
+    elif quantize.aware:
+        message = "is not used with aware: training with rounding learns the ranges. Remove it, or remove aware."
+        return [Problem(f"{key}.{name}", message) for name in _OF_CALIBRATION if changed(name)]
+    if quantize.method == "dynamic" and model_format == "tflite" and changed("per_channel"):
+        message = (
+            "false: TFLite's converter gives dynamic INT8 one scale per channel. Remove it, or set method: static."
+        )
+        problems.append(Problem(f"{key}.per_channel", message))
     methods = quantize.calibration
     if len(set(methods)) != len(methods):
         message = f"[{', '.join(methods)}] names a method twice. Name each once."

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from edgewright.errors import Problem
+from edgewright.errors import Problem, StageError
+from edgewright.pipeline.pruning.keras_schedule import pruning_steps
 from edgewright.pipeline.tensorflow_process import check_installed
+from edgewright.pipeline.training.plan import steps_per_epoch
 
 if TYPE_CHECKING:
     from edgewright.pipeline.architecture import ArchitectureSettings
+    from edgewright.pipeline.recipe import Recipe
+    from edgewright.pipeline.stages.snapshot import SnapshotResult
     from edgewright.pipeline.variant_settings import PruneSettings, QuantizeSettings, Variant
 
 # What tfmot's polynomial decay is told beyond the exponent.
@@ -41,6 +45,33 @@ def check_framework(index: int, variant: Variant, architecture: ArchitectureSett
         problems += _check_pruning(f"{key}.prune", variant.prune, variant.framework == "keras")
     if variant.quantize and variant.quantize.aware:
         problems += _check_aware(f"{key}.quantize", variant.quantize, variant, architecture)
+    return problems
+
+
+def check_schedules(recipe: Recipe, snapshots: Sequence[SnapshotResult]) -> list[Problem]:
+    """Whether Keras' schedules of pruning fit the trainings that they are for, as far as that is known before any training.
+
+    Args:
+        recipe: What is built.
+        snapshots: The data, one per fold; how many samples there are settles how many steps a training takes.
+
+    Returns:
+        One problem per variant at most. None for anomalies: they are learned from the normal samples alone, which a
+        snapshot does not count, so a schedule that does not fit is found by the stage that prunes.
+    """
+    if recipe.task.kind == "anomaly":
+        return []
+    per_epoch = {steps_per_epoch(each.samples["train"], recipe.training.batch_size) for each in snapshots}
+    problems = []
+    for index, variant in enumerate(recipe.variants):
+        if variant.framework != "keras" or variant.prune is None:
+            continue
+        try:
+            for steps in sorted(per_epoch):  # the shortest training leaves the least room
+                pruning_steps(variant.prune, steps * recipe.float_epochs(variant))
+        except StageError as error:
+            key, _, message = str(error).partition(": ")  # it begins with the key of the schedule that is to blame
+            problems.append(Problem(f"variants[{index}].{key}", message))
     return problems
 
 

@@ -6,23 +6,26 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from edgewright.bundle import read_bundle
 from edgewright.errors import BundleError, DataError, EngineError, RegistryError, StageError
 from edgewright.pipeline.answering import answer, labels_of, postprocessing_for
 from edgewright.pipeline.artifact_store import Artifact, ArtifactStore, Stage
 from edgewright.pipeline.evidence import NoneYet, Unavailable
 from edgewright.pipeline.isolation import run_isolated
 from edgewright.pipeline.judging import Incumbent
+from edgewright.pipeline.model_engine import ModelEngine
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.progress import ProgressListener
 from edgewright.pipeline.stages import snapshot as snapshot_stage
 from edgewright.pipeline.stages.evaluate import keep_predictions
 from edgewright.pipeline.stages.machine import machine_type
 from edgewright.pipeline.stages.snapshot import SnapshotResult
+from edgewright.pipeline.targets import EngineName
 from edgewright.pipeline.task_settings import TaskSettings
 from edgewright.pipeline.tracking import ModelVersion, Tracking, download
 
@@ -30,7 +33,7 @@ from edgewright.pipeline.tracking import ModelVersion, Tracking, download
 PREDICTIONS = "predictions.npz"
 BUNDLE = "bundle"
 
-STAGE = Stage("incumbent", "edgewright.pipeline.incumbents", ("numpy", "onnxruntime"))
+STAGE = Stage("incumbent", "edgewright.pipeline.incumbents", ("numpy",))
 _DEADLINE_S = 1800.0
 
 
@@ -91,8 +94,11 @@ def _answered_by_both(
 def _run_again(
     store: ArtifactStore, folder: Path, version: ModelVersion, snapshot: SnapshotResult, task: TaskSettings
 ) -> Predictions:
+    manifest = read_bundle(folder, version.bundle_sha256).manifest
+    engine = ModelEngine(cast(EngineName, manifest.engine), manifest.settings)  # a manifest names no unknown engine
     inputs = {
         "bundle": version.bundle_sha256,
+        "engine": engine.identity(),
         "snapshot": snapshot.sha256,
         "task": task.model_dump(mode="json"),
         "machine": machine_type(),
@@ -124,7 +130,6 @@ def answer_again(
     on_progress: ProgressListener,
 ) -> _Answers:
     """Runs a released bundle on the test split; runs in a process of its own."""
-    from edgewright.bundle import read_bundle
     from edgewright.predictor import open_predictor
 
     store = ArtifactStore(root)

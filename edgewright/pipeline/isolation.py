@@ -23,9 +23,11 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, TypeVar
 
+from edgewright.engines.litert_engine import KEEP_STDERR
 from edgewright.errors import CrashError, DeadlineError, EdgewrightError, MemoryBoundError, StageError
 from edgewright.pipeline.disk_space import full_disk
 from edgewright.pipeline.progress import Progress, ProgressListener, ignore_progress
@@ -34,6 +36,8 @@ ResultT = TypeVar("ResultT")
 
 _LOG_TAIL_BYTES = 2000
 _LAST_WORDS = 300
+# A process that dies with more than this share of its memory bound in use may have been refused more.
+_NEAR_BOUND = 0.5
 # What is kept of a log for those who look for the cause.
 _LOG_BYTES = 200_000
 _CHATTER = ("WARNING: All log messages before absl::InitializeLog()", "I0000 ", "INFO: Created TensorFlow Lite")
@@ -88,7 +92,7 @@ def run_isolated(
                 job = (function.__module__, function.__qualname__, args, memory_limit_mib)
                 with contextlib.suppress(BrokenPipeError):  # a child that died at once is reported below
                     jobs.send_bytes(pickle.dumps(job))
-                result: ResultT = _listen(process, answers, work, deadline_s, on_progress, log)
+                result: ResultT = _listen(process, answers, work, deadline_s, memory_limit_mib, on_progress, log)
                 return result
             except EdgewrightError as error:
                 error.log = _end_of(log, _LOG_BYTES)
@@ -100,7 +104,8 @@ def run_isolated(
 def _spawn(
     job_fd: int, answer_fd: int, threads: int, more: Mapping[str, str], log: IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, **more}
+    # Whatever is said there belongs in the log, to the last word of a process that dies.
+    environment = {**os.environ, **more, KEEP_STDERR: "1"}
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment[name] = str(threads)
     # Threads that spin while they wait slow a busy machine down several times; sleeping costs next to nothing.
@@ -121,11 +126,13 @@ def _listen(
     answers: Connection,
     work: str,
     deadline_s: float,
+    memory_limit_mib: int | None,
     on_progress: ProgressListener,
     log: IO[bytes],
 ) -> Any:
-    ends = time.monotonic() + deadline_s
+    ends, held_mib = time.monotonic() + deadline_s, 0.0
     while True:
+        held_mib = _private_memory_mib(process.pid) or held_mib
         remaining = ends - time.monotonic()
         if remaining <= 0:
             raise DeadlineError(
@@ -143,7 +150,8 @@ def _listen(
             if any(words in tail for words in _ALLOCATION_FAILURES):
                 raise MemoryBoundError(_beyond_bound(work, "an allocation was refused")) from None
             last = f" Its last words: {tail.splitlines()[-1][:_LAST_WORDS]}" if tail else ""
-            raise CrashError(f"{work}: its process {_death(code)} without an answer.{last}") from None
+            bound = _hint_at_bound(held_mib, memory_limit_mib)
+            raise CrashError(f"{work}: its process {_death(code)} without an answer.{last}{bound}") from None
         if kind == "progress":
             on_progress(payload)
         elif kind == "result":
@@ -171,6 +179,21 @@ def _death(code: int) -> str:
         hint = " (the system kills a process that eats all memory)" if -code == signal.SIGKILL else ""
         return f"was ended by {name}{hint}"
     return f"exited with {code}"
+
+
+def _private_memory_mib(pid: int) -> float:
+    """What the bound on private memory counts; 0 when the process is gone."""
+    with contextlib.suppress(OSError, ValueError):
+        status = Path(f"/proc/{pid}/status").read_text()
+        return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmData:")), 0.0)
+    return 0.0
+
+
+def _hint_at_bound(held_mib: float, memory_limit_mib: int | None) -> str:
+    """A library that is refused memory may simply fall, without a word; what it held tells."""
+    if memory_limit_mib is None or held_mib < _NEAR_BOUND * memory_limit_mib:
+        return ""
+    return f" It held {held_mib:,.0f} of the {memory_limit_mib:,} MiB that it may take: if that was too little, raise the bound."
 
 
 def _beyond_bound(work: str, reason: str) -> str:

@@ -20,6 +20,7 @@ from edgewright.pipeline.evidence import (
     Unavailable,
 )
 from edgewright.pipeline.gate import judge
+from edgewright.pipeline.model_engine import required_provider
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.recipe import GateSettings, Recipe
 from edgewright.pipeline.selection import Contender, rank
@@ -258,6 +259,6 @@ def _measured(built: TargetBuild, name: str, confidence: float) -> Measured:
         speedup=figures.speedup,
         peak_memory_mib=figures.peak_memory_mib,
         providers_in_use=providers,
-        required_provider=built.target.required_provider,
+        required_provider=required_provider(built.target, variant.variant.format),
         is_reference=name == built.reference,
     )

@@ -54,6 +54,18 @@ def runs(target: Target, model_format: ModelFormat) -> bool:
     return ENGINE_OF[model_format] in target.engines
 
 
+def required_provider(target: Target, model_format: ModelFormat) -> str | None:
+    """The provider that must run a file of this format on this target; None where any will do.
+
+    What the target demands is a provider of one engine: files that the other one runs are not asked for it.
+    """
+    name = target.required_provider
+    if name is None:
+        return None
+    engine = "onnxruntime" if name.endswith("ExecutionProvider") else "litert"
+    return name if engine == ENGINE_OF[model_format] else None
+
+
 def plain_engine(model_format: ModelFormat) -> ModelEngine:
     """What runs a file of this format where no target is asked: on one thread of any processor."""
     if model_format == "tflite":

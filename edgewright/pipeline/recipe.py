@@ -129,7 +129,7 @@ class Recipe(Strict):
     training: TrainingSettings = Field(description="how the reference is trained")
     export: ExportSettings = Field(ExportSettings(), description="how the trained model becomes a file")
     variants: list[Variant] = Field(
-        min_length=1, max_length=20, description="the variants to build; one is the reference"
+        min_length=1, max_length=20, description="the variants to build; at least one uncompressed: the reference"
     )
     targets: list[Name] = Field(min_length=1, max_length=20, description="names from targets.yaml")
     objective: ObjectiveSettings = Field(ObjectiveSettings(), description="how the best variant is chosen")

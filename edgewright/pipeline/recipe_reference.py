@@ -85,20 +85,33 @@ _RULES = """\
 
 `edgewright validate` tells these with the key, the value and what to do; so does `edgewright build` before it starts.
 
-- Exactly one variant is the reference (neither `prune` nor `quantize`); no two variants are built alike.
-- Widths and channels of networks are multiples of 8, but for the code of an autoencoder; a sparsity must remove at least 8.
+- The first uncompressed variant (neither `prune` nor `quantize`) that a target runs is its reference. Every target needs
+  one; of a framework and format there is at most one. No two variants are built alike.
+- Widths and channels of networks are multiples of 8, but for the code of an autoencoder; a sparsity of `channels` must
+  remove at least 8.
 - `resnet8`, `mobilenet_v1`, `ds_cnn` and `vit` take images and windows; rows need `mlp`, `autoencoder` or your own.
 - `autoencoder` answers `anomaly` alone, and of the shipped networks only it does.
-- `method: dynamic` is refused for `resnet8`, `mobilenet_v1` and `ds_cnn`, and for targets with other than `uint8`
-  activations.
-- `calibration` and `percentile` go with `method: static`; `steps` and `power` with `schedule: polynomial`, which needs
-  `fine_tune_epochs` of at least 2.
+- `framework: pytorch` becomes `format: onnx` alone, `keras` either; a network of your own belongs to one framework in a
+  recipe. A target runs `onnx` with the engine `onnxruntime`, `tflite` with `litert`.
+- `framework: keras` prunes by `method: magnitude` alone, without `distill` and `steps`. Only it has `initial_sparsity`
+  (below `sparsity`), `begin_step` (before `end_step`), `frequency_steps` and `pattern: "2:4"`, which needs `sparsity: 0.5`
+  and `schedule: one_shot`. The schedule's steps must fit the fine-tuning's; a build tells that once it has the data.
+- `aware` goes from `keras` to `tflite`, with `method: static` and `per_channel: true`, without `calibration` and
+  `percentile`; not for `vit`.
+- To `onnx`, `method: dynamic` is refused for `resnet8`, `mobilenet_v1` and `ds_cnn`, and for targets with other than
+  `uint8` activations; to `tflite`, it is not.
+- `calibration` and `percentile` go with `method: static`; to `tflite`, `calibration` is `[minmax]`, named or not.
+  `per_channel` does not go with `float16`, nor with `dynamic` to `tflite`.
+- `power`, `steps`, `initial_sparsity`, `begin_step`, `end_step` and `frequency_steps` go with `schedule: polynomial`,
+  which needs `fine_tune_epochs` of at least 2.
+- A target's `weight_type: uint8` goes with `activation_type: uint8` and without the engine `litert`; its
+  `required_provider` is one of its providers (of `litert`: `XNNPACK`, or `builtin` with `xnnpack: false`).
 - Shares leave at least 5 % to train on. `folds` replaces the shares and needs groups.
 - `table`: `label` for classes, `target` for regression; `stride_samples`, `time` and `recording` only with `window_samples`.
 - `regression` needs `npz`, `table` or `entry_point`; it has no slices by `class` and no `agreement_pct`.
 - `calibration_error_points` needs `classification`. Corruptions must fit the kind of sample (above).
-- `gate.candidates` is at most the number of compressed variants; `latency_processes` must suffice for the confidence that is
-  left to each of them.
+- `gate.candidates` is 1, or less than the number of variants that each target runs; `latency_processes` must suffice for
+  the confidence that is left to each of them.
 """
 
 

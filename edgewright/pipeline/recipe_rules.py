@@ -73,7 +73,8 @@ def check_sections(sections: Sections, targets: Mapping[str, Target] | None, tar
     if targets is not None:
         problems += _check_targets(sections, targets, targets_file)
     if sections.gate:
-        problems += _check_gate(sections.gate, sections.variants if sections.all_variants else None)
+        problems += _check_candidates(sections.gate, sections, targets or {}) if sections.all_variants else []
+        problems += _check_processes(sections.gate)
         problems += check_closer_gate(sections.gate, sections.task, sections.data)
     return problems
 
@@ -169,16 +170,27 @@ def _check_engines(key: str, name: str, target: Target, sections: Sections) -> l
     return problems
 
 
-def _check_gate(gate: GateSettings, variants: Mapping[int, Variant] | None) -> list[Problem]:
+def _check_candidates(gate: GateSettings, sections: Sections, targets: Mapping[str, Target]) -> list[Problem]:
+    """Whether every target runs as many variants beside its reference as may be put to the gate."""
+    variants = sections.variants.values()
+    others = {"this recipe": len(variants) - 1}
+    for name in sections.targets.values():
+        served = sum(runs(targets[name], each.format) for each in variants) if name in targets else len(variants)
+        if 0 < served < len(variants):  # a target that runs nothing is told of by itself
+            others[f'this recipe that "{name}" runs'] = served - 1
+    where, least = min(others.items(), key=lambda entry: entry[1])
+    if gate.candidates <= max(1, least):
+        return []
+    message = (
+        f"{gate.candidates} is more than the {least} compressed variant{'' if least == 1 else 's'} of {where}. Lower it: "
+        "the risk is divided by it."
+    )
+    return [Problem("gate.candidates", message)]
+
+
+def _check_processes(gate: GateSettings) -> list[Problem]:
+    """Whether so many processes can bound a median at all."""
     problems = []
-    if variants is not None:
-        compressed = len(variants) - 1
-        if gate.candidates > max(1, compressed):
-            message = (
-                f"{gate.candidates} is more than the {compressed} compressed variant{'' if compressed == 1 else 's'} of "
-                "this recipe. Lower it: the risk is divided by it."
-            )
-            problems.append(Problem("gate.candidates", message))
     # A median lies above the greatest of n values with probability 0.5**n: no bound can be surer than that.
     risk = (1 - gate.confidence) / gate.candidates
     needed = math.ceil(math.log2(1 / risk) - 1e-9)

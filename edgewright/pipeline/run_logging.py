@@ -67,9 +67,8 @@ def log_runs(
             for name_of_training, training in trainings_of(variant).items():
                 for place, log in training.logs.items():
                     artifacts[f"tensorboard/{name_of_training}/{place}"] = store.path(log)
-            if variant.compress.layer_sparsity:
-                shares = json.dumps(variant.compress.layer_sparsity, indent=1)
-                artifacts[SPARSITY] = _write(folder / SPARSITY, shares)
+            if shares := _layer_sparsity(variant):
+                artifacts[SPARSITY] = _write(folder / SPARSITY, json.dumps(shares, indent=1))
             if variant.quantize and variant.quantize.audit:
                 artifacts["calibration.json"] = _write(folder / "calibration.json", _calibration(variant))
             if judged:
@@ -153,6 +152,12 @@ def _context(built: TargetBuild, variant: str) -> str:
         },
         indent=1,
     )
+
+
+def _layer_sparsity(variant: BuiltVariant) -> dict[str, float]:
+    """Zeros of what is shipped: of the file with fewer bits where they were counted there, else of the float network."""
+    in_file = variant.quantize.layer_sparsity if variant.quantize else {}
+    return in_file or variant.compress.layer_sparsity
 
 
 def _calibration(variant: BuiltVariant) -> str:

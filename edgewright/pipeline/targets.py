@@ -62,7 +62,7 @@ class Target(Strict):
     required_provider: str | None = Field(
         None,
         description="the provider (with LiteRT: XNNPACK or builtin) that must really run the model; a fall-back to another "
-        "fails the gate",
+        "fails the gate; with both engines it is asked only of files that its own engine runs",
     )
     threads: int = Field(1, ge=1, le=64, description="intra-op threads of one inference")
     allow_spinning: bool = Field(False, description="threads spin while waiting; faster alone, harmful on shared cores")

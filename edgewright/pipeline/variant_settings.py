@@ -35,7 +35,7 @@ class PruneSettings(Strict):
     schedule: Literal["one_shot", "polynomial"] = Field(
         "one_shot", description="all at once, or along a polynomial decay during fine-tuning"
     )
-    steps: int = Field(4, ge=2, le=100, description="pruning steps of the polynomial schedule")
+    steps: int = Field(4, ge=2, le=100, description="pruning steps of the polynomial schedule (pytorch only)")
     power: float = Field(3.0, gt=0, le=10, description="exponent of the polynomial schedule")
     pattern: Literal["any", "2:4"] = Field(
         "any",
@@ -50,7 +50,7 @@ class PruneSettings(Strict):
     )
     frequency_steps: int = Field(10, ge=1, le=10_000, description="training steps between two prunings (keras only)")
     fine_tune_epochs: int = Field(ge=1, le=1000, description="epochs of training after (or while) pruning")
-    distill: DistillSettings | None = Field(None, description="fine-tune with the base model as teacher")
+    distill: DistillSettings | None = Field(None, description="fine-tune with the base model as teacher (pytorch only)")
 
 
 class AwareSettings(Strict):
@@ -65,14 +65,14 @@ class QuantizeSettings(Strict):
 
     method: Literal["static", "dynamic", "float16"] = Field(
         "static",
-        description="static: INT8 with calibrated ranges; dynamic: INT8 weights, ranges found anew at every inference, for "
-        "networks of matrix products; float16: half the size, and no faster where the engine has no such kernels",
+        description="static: INT8 with calibrated ranges; dynamic: INT8 weights, ranges found anew at every inference, in "
+        "ONNX for networks of matrix products; float16: half the size, and no faster where the engine has no such kernels",
     )
     calibration: list[Literal["minmax", "percentile", "entropy"]] = Field(
         ["minmax", "percentile"],
         min_length=1,
         max_length=3,
-        description="range estimators to try; the better on the validation split is kept",
+        description="range estimators to try; the better on the validation split is kept (TFLite knows minmax alone)",
     )
     percentile: float = Field(
         99.99, ge=90, lt=100, description="share of values that the percentile range keeps, in percent"

@@ -106,7 +106,8 @@ def test_full_integer_is_a_fraction_of_float_and_pruning_is_measured_layer_by_la
     assert sizes["tfl-i8@camera"] < sizes["tfl-fp32@camera"]
     shares = json.loads(artifact(registry, runs["tfl-pq-i8@camera"], "layer_sparsity.json", tmp_path))
     pruned = {layer: share for layer, share in shares.items() if share > 0.1}
-    assert pruned and all(abs(share - 0.5) < 0.02 for share in pruned.values())
+    # Counted in the INT8 file: rounding sets further small weights to zero, and gives none back.
+    assert pruned and all(share >= 0.5 - 0.01 for share in pruned.values())
     audit = json.loads(artifact(registry, runs["tfl-i8@camera"], "calibration.json", tmp_path))["audit"]
     assert (audit["method"], audit["samples"]) == ("minmax", 64)
     assert audit["tensors"] and len(set(audit["sample_sha256"])) == 64

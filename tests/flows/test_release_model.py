@@ -192,6 +192,18 @@ def test_a_full_disk_ends_the_build_instead_of_leaving_a_variant_out(
     assert versions(registry, "none", "here") == ()
 
 
+def test_pruning_that_does_not_fit_the_training_is_refused_before_anything_is_trained(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import release_model as flow
+
+    monkeypatch.setattr(flow, "build_variants", None)
+    late = {"method": "magnitude", "sparsity": 0.5, "schedule": "polynomial", "end_step": 9999, "fine_tune_epochs": 2}
+    with pytest.raises(RecipeError) as caught:
+        build(variants=[*RECIPE["variants"], {"name": "k50", "framework": "keras", "format": "onnx", "prune": late}])
+    assert [problem.key for problem in caught.value.problems] == ["variants[2].prune.end_step"]
+
+
 def test_a_recipe_that_breaks_rules_is_refused_before_anything_runs(build: Build) -> None:
     with pytest.raises(RecipeError) as caught:
         build(targets=["hree", "board", "board"])

@@ -16,6 +16,7 @@ from edgewright.errors import EdgewrightError
 from edgewright.pipeline.calibration_audit import CalibrationAudit, Trial
 from edgewright.pipeline.progress import ProgressListener
 from edgewright.pipeline.quantization.model import QuantizedModel
+from edgewright.pipeline.quantization.tflite_sparsity import Zeros
 from edgewright.pipeline.tensorflow_process import run_with_tensorflow, start_tensorflow
 from tflite_conversions import CLASSES, SHAPES, batches_of, network, samples_of
 
@@ -68,6 +69,7 @@ class Made:
     Attributes:
         samples: float32 ``[60, C, H, W]``.
         float_outputs: Lowest and highest value that the float network's layers give, by layer.
+        pruned: Zeros of the float network's layers that pruning may touch, half of them in `PRUNED`.
         trained: By name: ``plain``, ``keeps zeros``.
         first_bounds: Where the bounds of a network that was made without samples begin, by layer.
         untouched: Whether the float network had the same weights and no new connections afterwards.
@@ -77,6 +79,7 @@ class Made:
 
     samples: NDArray[np.float32]
     float_outputs: dict[str, tuple[float, float]]
+    pruned: dict[str, Zeros]
     trained: dict[str, Trained]
     first_bounds: dict[str, tuple[float, float]]
     untouched: bool
@@ -95,6 +98,7 @@ def train_all(on_progress: ProgressListener) -> Made:
     start_tensorflow(threads=1, seed=3)
     import tf_keras as keras
 
+    from edgewright.pipeline.pruning.keras_layers import prunable_zeros
     from edgewright.pipeline.quantization.aware import make_aware
 
     samples = samples_of(SHAPE)
@@ -117,6 +121,7 @@ def train_all(on_progress: ProgressListener) -> Made:
     return Made(
         samples=samples,
         float_outputs=_outputs(model, samples),
+        pruned=prunable_zeros(model),
         trained=trained,
         first_bounds=first_bounds,
         untouched=untouched,

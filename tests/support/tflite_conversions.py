@@ -35,7 +35,8 @@ class Conversions:
         answers: What Keras answers them.
         exported: Float files by network.
         again: The image network's float file, exported once more.
-        quantized: Files with fewer bits by the conversion's name, of the image network.
+        quantized: Files with fewer bits by the conversion's name, of the image network; those called ``odd`` of one with a
+            transposed convolution, one in three dimensions and a dense layer.
         dead: Float file of the image network with a ReLU that lets nothing pass.
         refused: What was said, by the name of what is no good.
     """
@@ -125,10 +126,22 @@ def convert_all(on_progress: ProgressListener) -> Conversions:
             "int8 per tensor": convert_static(image, batches, "int8", False),
             "row": convert_static(networks["row"], batches_of(samples["row"]), "uint8", True),
             "window": convert_static(networks["window"], batches_of(samples["window"]), "uint8", True),
+            "odd dynamic": convert_dynamic(_odd()),
+            "odd float16": convert_float16(_odd()),
         },
         dead=export_tflite(dead, samples["image"], TOLERANCE).content,
         refused=_refused(samples["image"]),
     )
+
+
+def _odd() -> Any:
+    import tf_keras as keras
+
+    layers = keras.layers
+    image = keras.Input((4, 4, 3), name="image")
+    x = layers.Conv2DTranspose(48, 3, name="up")(image)
+    x = layers.Conv3D(16, 2, name="deep")(layers.Reshape((6, 6, 3, 16))(x))
+    return keras.Model(image, layers.Dense(4, name="scores")(layers.Flatten()(x)), name="odd")
 
 
 def _refused(samples: NDArray[np.float32]) -> dict[str, str]:

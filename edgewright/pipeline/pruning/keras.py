@@ -29,9 +29,8 @@ from edgewright.pipeline.pruning.keras_layers import (
     zeros_of_share,
 )
 from edgewright.pipeline.pruning.keras_schedule import AT_ONCE, PruningSteps, pruning_steps
-from edgewright.pipeline.training.keras_batches import steps_per_epoch
 from edgewright.pipeline.training.keras_weights import load_weights, weights_to_bytes
-from edgewright.pipeline.training.plan import TrainingPlan
+from edgewright.pipeline.training.plan import TrainingPlan, steps_per_epoch
 from edgewright.pipeline.variant_settings import PruneSettings
 
 __all__ = ["Pruning", "begin_pruning", "check_prunable", "layer_sparsity", "strip"]

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import tf_keras as keras
 
 from edgewright.errors import StageError
+from edgewright.pipeline.quantization.tflite_sparsity import Zeros
 
 _layers = keras.layers
 # What tfmot prunes, by exact class, and where the weights stand.
@@ -93,10 +94,17 @@ def refuse_unprunable(model: keras.Model, rows_of_four: bool) -> None:
 
 def layer_sparsity(model: keras.Model) -> dict[str, float]:
     """Share of zeros, 0 to 1, among the weights of each layer that pruning may set to zero, by the layer's name."""
+    return {name: zeros.share for name, zeros in prunable_zeros(model).items()}
+
+
+def prunable_zeros(model: keras.Model) -> dict[str, Zeros]:
+    """Zeros among the weights of each layer that pruning may set to zero, by the layer's name."""
     return {
-        name: zeros / sum(int(np.prod(kernel.shape)) for kernel in kernels)
+        name: Zeros(
+            sum(count_zeros(kernel.numpy()) for kernel in kernels),
+            sum(int(np.prod(kernel.shape)) for kernel in kernels),
+        )
         for name, kernels in prunable_kernels(model).items()
-        for zeros in [sum(count_zeros(kernel.numpy()) for kernel in kernels)]
     }
 
 

@@ -18,10 +18,9 @@ from edgewright.errors import StageError
 from edgewright.pipeline.calibration_set import Batches
 from edgewright.pipeline.export.tflite_converter import convert, is_aware, new_converter, refuse_aware
 from edgewright.pipeline.quantization.model import QuantizedModel
-from edgewright.pipeline.quantization.tflite_file import TfliteFile, TfliteOperator, layers_of, read_tflite
+from edgewright.pipeline.quantization.tflite_file import COMPUTE_OPERATORS, TfliteFile, layers_of, read_tflite
 from edgewright.pipeline.targets import IntegerType
 
-COMPUTE_OPERATORS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL"})
 # The converter leaves smaller weights as they are where activations stay float32: rounding them would save nothing.
 _LEAST_DYNAMIC_WEIGHTS = 1024
 _LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
@@ -119,17 +118,8 @@ def convert_static(model: keras.Model, batches: Batches, io_type: IntegerType, p
 def _counted(content: bytes, file: TfliteFile, types: frozenset[str]) -> QuantizedModel:
     """Compute operators whose weights have one of these types, and the others."""
     compute = [operator for operator in file.operators if operator.name in COMPUTE_OPERATORS]
-    fewer = sum(_weight_type(file, operator) in types for operator in compute)
+    fewer = sum(file.weights_of(operator).type in types for operator in compute)
     return QuantizedModel(content, fewer, len(compute) - fewer)
-
-
-def _weight_type(file: TfliteFile, operator: TfliteOperator) -> str:
-    """The type that an operator's second operand has; where it is float16 taken out of the file, that."""
-    position = operator.inputs[1]
-    maker = file.makers.get(position)
-    if maker is not None and maker.name == "DEQUANTIZE" and file.tensors[maker.inputs[0]].type == "float16":
-        return "float16"
-    return file.tensors[position].type
 
 
 def _refuse_float(file: TfliteFile) -> None:
@@ -146,7 +136,7 @@ def _refuse_float(file: TfliteFile) -> None:
 
 def _refuse_scales_per_channel(file: TfliteFile, aware: bool) -> None:
     for operator in file.operators:
-        weights = file.tensors[operator.inputs[1]] if operator.name in COMPUTE_OPERATORS else None
+        weights = file.weights_of(operator) if operator.name in COMPUTE_OPERATORS else None
         if weights is not None and len(weights.scales) > 1:
             why = (
                 "quantization-aware training learned them so"

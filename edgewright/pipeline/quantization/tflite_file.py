@@ -11,6 +11,10 @@ import numpy.typing as npt
 
 from edgewright.errors import StageError
 
+# Convolutions and matrix products. The weights of all of them are their second operand.
+COMPUTE_OPERATORS = frozenset(
+    {"BATCH_MATMUL", "CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
+)
 _IDENTIFIER = b"TFL3"
 
 
@@ -94,6 +98,18 @@ class TfliteFile:
     def types(self, positions: tuple[int, ...]) -> tuple[str, ...]:
         """Types of these tensors."""
         return tuple(self.tensors[position].type for position in positions)
+
+    def weights_of(self, operator: TfliteOperator) -> TfliteTensor:
+        """The weights of one of `COMPUTE_OPERATORS`, of the type that they have in the file.
+
+        A file with float16 weights takes them to float32 before they are used. Of a product of two activations it is the
+        second one.
+        """
+        position = operator.inputs[1]
+        maker = self.makers.get(position)
+        if maker is not None and maker.name == "DEQUANTIZE" and self.tensors[maker.inputs[0]].type == "float16":
+            position = maker.inputs[0]
+        return self.tensors[position]
 
     def activations(self) -> list[int]:
         """Positions of the tensors that follow from the input, in the order in which they are made; the input first.

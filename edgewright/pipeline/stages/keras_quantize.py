@@ -7,12 +7,14 @@ network first trains on with the rounding in place, and the ranges are those tha
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgewright.pipeline.artifact_store import ArtifactStore
 from edgewright.pipeline.calibration_audit import RESAMPLES, CalibrationAudit, Trial
 from edgewright.pipeline.progress import Progress, ProgressListener
+from edgewright.pipeline.quantization.tflite_sparsity import Zeros, check_zeros_kept, layer_sparsity
 from edgewright.pipeline.recipe import Recipe
 from edgewright.pipeline.stages import snapshot as snapshot_stage
 from edgewright.pipeline.stages.keras_base import as_result, keep_logs
@@ -60,20 +62,23 @@ def quantize_keras(
 
     Raises:
         CalibrationError: The calibration samples or a range are unusable.
-        StageError: The conversion failed, changed nothing, or left operators in float.
+        StageError: The conversion failed, changed nothing, left operators in float, or lost zeros of pruning.
     """
+    from edgewright.pipeline.pruning.keras_layers import prunable_zeros
+
     settings = variant.quantize
     assert settings is not None, "only variants with fewer bits come here"
     judge = ValidationJudge(snapshot, recipe.task, snapshot_stage.load(store, snapshot).validation, "tflite")
+    zeros = prunable_zeros(model)
     if settings.method != "static":
         on_progress(Progress(work, 0, 1, f"converting to {settings.method}"))
         converted = _converted(model, settings)
         trial = Trial(settings.method, judge(converted.content), {})
-        return _result(store, converted, (trial,), settings.method, _TYPES[settings.method], None, None)
+        return _result(store, converted, (trial,), settings.method, _TYPES[settings.method], None, None, zeros)
     training = None
     if settings.aware:
         model, training = _train_aware(store, recipe, model, variant, settings.aware, samples, work, on_progress)
-    return _static(store, recipe, snapshot, model, settings, input_type, judge, training, work, on_progress)
+    return _static(store, recipe, snapshot, model, variant, input_type, judge, training, zeros, work, on_progress)
 
 
 def _converted(model: keras.Model, settings: QuantizeSettings) -> QuantizedModel:
@@ -112,10 +117,11 @@ def _static(
     recipe: Recipe,
     snapshot: SnapshotResult,
     model: keras.Model,
-    settings: QuantizeSettings,
+    variant: Variant,
     input_type: IntegerType,
     judge: ValidationJudge,
     training: TrainResult | None,
+    zeros: Mapping[str, Zeros],
     work: str,
     on_progress: ProgressListener,
 ) -> QuantizeResult:
@@ -129,14 +135,18 @@ def _static(
         on_progress(Progress(work, done, steps, note))
         done += 1
 
+    settings = variant.quantize
+    assert settings is not None, "only variants with fewer bits come here"
     # The converter knows minmax alone; a recipe that names another estimator was refused.
     quantizer = KerasQuantizer(model, settings.model_copy(update={"calibration": ["minmax"]}), input_type)
     calibration = snapshot_stage.load(store, snapshot).calibration
     count, classes = recipe.data.calibration_samples, snapshot.class_names
     data = CalibrationData(calibration, snapshot.preprocessing.apply, classes, recipe.task, count)
     quantized, trials, audit = try_estimators(quantizer, data, judge, judge.of_at_most(SPREAD_SAMPLES), say)
+    if variant.prune and settings.aware:
+        check_zeros_kept(quantized.content, zeros)
     on_progress(Progress(work, steps, steps, "calibrated"))
-    return _result(store, quantized, trials, audit.method, (input_type, "int8"), audit, training)
+    return _result(store, quantized, trials, audit.method, (input_type, "int8"), audit, training, zeros)
 
 
 def _result(
@@ -147,6 +157,7 @@ def _result(
     types: tuple[str, str],
     audit: CalibrationAudit | None,
     training: TrainResult | None,
+    layers: Collection[str],
 ) -> QuantizeResult:
     return QuantizeResult(
         model=store.put_bytes(quantized.content),
@@ -158,4 +169,5 @@ def _result(
         float_operators=quantized.float_operators,
         audit=audit,
         aware_training=training,
+        layer_sparsity=layer_sparsity(quantized.content, layers),
     )

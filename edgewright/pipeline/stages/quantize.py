@@ -6,7 +6,7 @@ split. Dynamic INT8 and float16 need no calibration. The test split is not touch
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class QuantizeResult:
         float_operators: Compute operators that stayed in float32.
         audit: How the ranges came about; None where none are calibrated.
         aware_training: The training with rounding in place; None where there was none.
+        layer_sparsity: Share, 0 to 1, of a layer's weights that are zero in the TFLite file, by layer; empty of ONNX files.
     """
 
     model: Artifact
@@ -61,6 +62,7 @@ class QuantizeResult:
     float_operators: int
     audit: CalibrationAudit | None
     aware_training: TrainResult | None = None
+    layer_sparsity: dict[str, float] = field(default_factory=dict)
 
 
 def run(

@@ -20,13 +20,13 @@ import tf_keras as keras
 
 from edgewright.errors import StageError
 from edgewright.pipeline.progress import Progress, ProgressListener, ignore_progress
-from edgewright.pipeline.training.keras_batches import Batches, channels_last, flat_channels_first, steps_per_epoch
+from edgewright.pipeline.training.keras_batches import Batches, channels_last, flat_channels_first
 from edgewright.pipeline.training.keras_loss import LossFunction, loss_function
 from edgewright.pipeline.training.keras_schedule import OneCycle
 from edgewright.pipeline.training.keras_weights import load_weights, weights_to_bytes
 from edgewright.pipeline.training.plan import Epoch, Samples, TrainingPlan
 
-__all__ = ["KerasTraining", "load_weights", "predict", "steps_per_epoch", "train", "weights_to_bytes"]
+__all__ = ["KerasTraining", "load_weights", "predict", "train", "weights_to_bytes"]
 
 _STEPS_PER_REPORT = 10
 _PREDICTED_AT_ONCE = 512

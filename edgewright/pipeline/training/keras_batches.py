@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tf_keras as keras
 
-from edgewright.pipeline.training.plan import Samples, TrainingPlan
+from edgewright.pipeline.training.plan import Samples, TrainingPlan, steps_per_epoch
 
 Array = npt.NDArray[np.float32]
 
@@ -25,11 +25,6 @@ def channels_last(inputs: Array) -> Array:
 def flat_channels_first(batch: Array) -> Array:
     """Float32 ``[N, H, W, C]`` as ``[N, C * H * W]``, which is what a network that reproduces its input answers."""
     return batch.transpose(0, 3, 1, 2).reshape(len(batch), -1)
-
-
-def steps_per_epoch(samples: int, batch_size: int) -> int:
-    """Batches of one pass over so many samples. A last batch of one sample is left out: batch norm needs two."""
-    return samples // batch_size + (samples % batch_size > 1)
 
 
 class Batches(keras.utils.Sequence):  # type: ignore[misc]  # tf_keras has no types

@@ -42,6 +42,11 @@ class TrainingPlan:
     class_weights: tuple[float, ...] | None = None
 
 
+def steps_per_epoch(samples: int, batch_size: int) -> int:
+    """Batches of one pass over so many samples. A last batch of one sample is left out: batch norm needs two."""
+    return samples // batch_size + (samples % batch_size > 1)
+
+
 @dataclass(frozen=True)
 class Samples:
     """Preprocessed samples.

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgewright.engines.engine import EngineSettings, open_engine
-from edgewright.engines.litert_engine import _without_chatter
+from edgewright.engines.litert_engine import KEEP_STDERR, _without_chatter
 from edgewright.errors import EngineError
 from tflite_files import TfliteFiles, patched
 
@@ -406,10 +406,22 @@ def test_a_litert_that_cannot_tell_whose_kernels_ran_is_refused(
         load(tflite.content["float"])
 
 
-def test_what_others_write_while_a_model_loads_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_others_write_while_a_model_loads_is_passed_on(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(KEEP_STDERR, raising=False)
     with _without_chatter():
         os.write(2, b"INFO: Created a delegate.\nWARNING: low battery\nhalf a line")
     assert capfd.readouterr() == ("", "WARNING: low battery\nhalf a line")
+
+
+def test_where_stderr_is_kept_all_of_it_is_there_at_once(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEEP_STDERR, "1")
+    with _without_chatter():
+        os.write(2, b"INFO: Created a delegate.\n")
+        assert capfd.readouterr() == ("", "INFO: Created a delegate.\n")
 
 
 def test_it_loads_in_a_service_without_stderr_and_leaves_nothing_behind(tflite: TfliteFiles, tmp_path: Path) -> None:

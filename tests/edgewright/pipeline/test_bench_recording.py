@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -152,14 +154,38 @@ def test_what_is_no_report_is_refused(hand_made: Any, report: BenchReport) -> No
             record_bench(hand_made.tracking, path)
 
 
+@pytest.mark.parametrize(
+    ("key", "was", "now", "words"),
+    [
+        ("recipe", ("gate", "accuracy_floor_pct"), ("gate", "floor_pct"), r"its recipe .*\(gate\.floor_pct is missing"),
+        ("target", ("engine",), ("engines",), r"its target cannot be read here \(engines is missing"),
+    ],
+)
 def test_a_release_of_another_version_of_edgewright_is_named_and_nothing_is_recorded(
-    hand_made: Any, made: Any, report: BenchReport
+    hand_made: Any,
+    made: Any,
+    report: BenchReport,
+    key: str,
+    was: tuple[str, ...],
+    now: tuple[str, ...],
+    words: str,
 ) -> None:
     for context in hand_made.tracking.home.rglob("context.json"):
         content = json.loads(context.read_text())
-        content["recipe"]["gate"]["accuracy_floor_pct"] = content["recipe"]["gate"].pop("floor_pct")
+        section = reduce(getitem, now[:-1], content[key])
+        section[was[-1]] = section.pop(now[-1])
         context.write_text(json.dumps(content))
     before = get_version(hand_made.tracking, "digits", "t", 1)
-    with pytest.raises(RegistryError, match=r"was built by another version of .*\(gate\.floor_pct is missing"):
+    with pytest.raises(RegistryError, match=rf"version 1 was built by another version of edgewright: {words}"):
         record(hand_made, report)
     assert get_version(hand_made.tracking, "digits", "t", 1) == before
+
+
+@pytest.mark.parametrize(("provider", "outcome"), [("CUDAExecutionProvider", "fail"), ("XNNPACK", "pass")])
+def test_a_demanded_provider_counts_where_its_engine_runs_the_file(
+    hand_made: Any, report: BenchReport, provider: str, outcome: str
+) -> None:
+    both = {"engines": ["onnxruntime", "litert"], "required_provider": provider}
+    published = hand_made.publish(hand_made.build("b2", target=both))
+    recorded = record(hand_made, dataclasses.replace(report, bundle_sha256=published.bundle_sha256))
+    assert recorded.verdict.check("provider").outcome == outcome

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from onnx import helper
 
 from edgewright.benchmark import Effort
 from edgewright.errors import UsageError
+from edgewright.pipeline import benching
 from edgewright.pipeline.artifact_store import ArtifactStore, Stage
 from edgewright.pipeline.bench_result import BuildCost, ModelsBench, NotMeasured, Ratio, Row, build_cost, to_json
 from edgewright.pipeline.benching import (
@@ -22,6 +24,7 @@ from edgewright.pipeline.benching import (
     bench_models,
     compute_seconds,
     setting_in_words,
+    versions,
 )
 from edgewright.pipeline.engine_defaults import DYNAMIC, STATIC
 from edgewright.pipeline.progress import Progress
@@ -150,6 +153,57 @@ def test_a_default_that_fails_is_an_answer_and_no_end(home: Path) -> None:
     why = _by_default(store, recipe, data, store.put_bytes(unsound.SerializeToString()), STATIC)
     assert isinstance(why, str)
     assert why.startswith("quantize_static with its defaults failed: ")
+
+
+def test_versions_are_those_of_what_makes_the_figures_of_these_recipes() -> None:
+    assert set(versions([small_recipe()])) == {"python", "edgewright", "numpy", "onnx", "onnxruntime", "torch"}
+
+
+FP32, TFL = {"name": "fp32"}, {"name": "tfl", "framework": "keras"}
+P50 = {"name": "p50", "prune": {"sparsity": 0.5, "fine_tune_epochs": 1}}
+
+
+@pytest.mark.parametrize(
+    ("variants", "engines", "missing", "given"),
+    [
+        ([FP32, TFL], ["onnxruntime", "litert"], None, "fp32"),
+        ([TFL, FP32], ["onnxruntime", "litert"], None, "fp32"),
+        ([TFL, P50, FP32], ["onnxruntime", "litert"], None, "fp32"),
+        ([TFL, P50], ["onnxruntime", "litert"], None, None),
+        ([TFL, FP32], ["litert"], None, None),
+        ([TFL, FP32], ["onnxruntime", "litert"], "fp32", None),
+    ],
+)
+def test_onnx_runtime_is_given_the_float_onnx_file_that_the_target_runs(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variants: list[dict[str, Any]],
+    engines: list[str],
+    missing: str | None,
+    given: str | None,
+) -> None:
+    store = BuiltStore(tmp_path)
+    target = Target.model_validate({"platform": "linux/amd64", "engines": engines, "pays": ["size"]})
+    asked: list[bytes] = []
+
+    def built(_store: Any, _recipe: Any, _data: Any, _target: Any, variant: Any) -> Any:
+        if variant.name == missing:
+            raise UsageError("not built")
+        return store.put_bytes(variant.name.encode())
+
+    def by_default(_store: Any, _recipe: Any, _data: Any, model: Any, _method: str) -> str:
+        asked.append(store.read(model))
+        return "not tried"
+
+    monkeypatch.setattr(benching, "_built", built)
+    monkeypatch.setattr(benching, "_by_default", by_default)
+    monkeypatch.setattr(benching, "methods_for", lambda model: (STATIC,))
+    monkeypatch.setattr(benching, "ValidationJudge", lambda *arguments: lambda content: 99.0)
+    monkeypatch.setattr(benching.snapshot_stage, "load", lambda store, data: SimpleNamespace(validation=None))
+    data: Any = None
+    models = benching._models(store, small_recipe(variants=variants), data, target, lambda progress: None)
+    assert asked == ([given.encode()] if given else [])
+    assert (STATIC in models) == (given is not None)
 
 
 def test_stages_that_were_computed_add_up_and_remembered_ones_count_once(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from importlib import metadata
 from typing import Any
 
 import pytest
@@ -35,6 +36,13 @@ def test_its_figures_are_the_summarys(hand_made: Any, release: Any) -> None:
     assert (target.chosen, target.verdict) == ("p50", told.verdict)
     assert isinstance(target.chosen_answers, ClassAnswers)
     assert sum(map(sum, target.chosen_answers.counts)) == hand_made.samples
+
+
+def test_versions_are_those_of_what_built_it(hand_made: Any, release: Any) -> None:
+    told = {fact.name: fact.value for fact in draw_up(hand_made.store, *release).settings}
+    assert told["torch"] == metadata.version("torch")
+    assert told["onnxruntime"] == metadata.version("onnxruntime")
+    assert not {"tensorflow", "ai-edge-litert", "tf2onnx"} & set(told), "this recipe uses PyTorch alone"
 
 
 def test_curves_go_from_the_base_on(hand_made: Any, release: Any) -> None:

@@ -35,20 +35,51 @@ def told(problems: list[Any]) -> list[str]:
     ],
 )  # fmt: skip
 def test_a_setting_that_nothing_would_read_is_refused(settings: dict[str, Any], problem: str) -> None:
-    (line,) = told(check_quantization(1, QuantizeSettings.model_validate(settings), DENSE))
+    (line,) = told(check_quantization(1, QuantizeSettings.model_validate(settings), "onnx", DENSE))
     assert line.startswith(problem)
 
 
 @pytest.mark.parametrize("settings", [{}, {"method": "dynamic"}, {"method": "float16"}, {"calibration": ["entropy"]}])
 def test_every_method_goes_by_itself(settings: dict[str, Any]) -> None:
-    assert check_quantization(0, QuantizeSettings.model_validate(settings), DENSE) == []
+    assert check_quantization(0, QuantizeSettings.model_validate(settings), "onnx", DENSE) == []
 
 
 def test_dynamic_int8_needs_matrix_products() -> None:
     dynamic = QuantizeSettings(method="dynamic")
-    (line,) = told(check_quantization(2, dynamic, CONVOLUTIONS))
+    (line,) = told(check_quantization(2, dynamic, "onnx", CONVOLUTIONS))
     assert line.startswith("variants[2].quantize.method: dynamic INT8 works on matrix products, and the work of ds_cnn")
-    assert check_quantization(2, dynamic, AutoencoderSettings(name="autoencoder")) == []
+    assert check_quantization(2, dynamic, "onnx", AutoencoderSettings(name="autoencoder")) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "problems"),
+    [
+        (
+            {"method": "dynamic", "per_channel": False},
+            [
+                "variants[1].quantize.per_channel: false: TFLite's converter gives dynamic INT8 one scale per channel. "
+                "Remove it, or set method: static."
+            ],
+        ),
+        (
+            {"aware": {"epochs": 1}, "calibration": ["minmax"], "percentile": 99.0},
+            [
+                f"variants[1].quantize.{name}: is not used with aware: training with rounding learns the ranges. Remove "
+                "it, or remove aware."
+                for name in ("calibration", "percentile")
+            ],
+        ),
+        ({"method": "static", "per_channel": False}, []),
+        ({"aware": {"epochs": 1}}, []),
+    ],
+)
+def test_what_no_tflite_file_would_show_is_refused(settings: dict[str, Any], problems: list[str]) -> None:
+    assert told(check_quantization(1, QuantizeSettings.model_validate(settings), "tflite", DENSE)) == problems
+
+
+def test_dynamic_int8_of_onnx_files_takes_one_scale_for_all_channels() -> None:
+    settings = QuantizeSettings(method="dynamic", per_channel=False)
+    assert check_quantization(1, settings, "onnx", DENSE) == []
 
 
 def gate(**settings: Any) -> GateSettings:

@@ -13,8 +13,12 @@ from typing import Any
 import pytest
 
 from edgewright.errors import RecipeError
+from edgewright.pipeline.artifact_store import Artifact
+from edgewright.pipeline.framework_rules import check_schedules
 from edgewright.pipeline.recipe import Recipe, load_recipe
+from edgewright.pipeline.stages.snapshot import SnapshotResult
 from edgewright.pipeline.targets import load_targets
+from edgewright.pipeline.task_settings import AnomalySettings
 
 TARGETS_FILE = "deployments/targets.yaml"
 TARGETS = load_targets(Path(__file__).parents[3] / TARGETS_FILE)
@@ -144,3 +148,44 @@ def test_without_tensorflow_the_recipe_is_refused_before_anything_runs(
             "'edgewright[keras]').",
         )
     ]
+
+
+def snapshots(*training_samples: int) -> list[SnapshotResult]:
+    """One per fold, with so many training samples."""
+    nothing = Artifact("nothing", "0" * 64, 0)
+    return [
+        SnapshotResult("0" * 64, nothing, nothing, ("0", "1"), {"train": count}, (1, 28, 28), (0.0,), (1.0,))
+        for count in training_samples
+    ]
+
+
+def test_pruning_that_does_not_fit_the_training_is_told_as_soon_as_the_samples_are_counted(
+    write_recipe: _WriteRecipe,
+) -> None:
+    """1,000 samples in batches of 100, twice: 20 steps."""
+    variants = [
+        {"name": "tfl"},
+        {"name": "late", "prune": MAGNITUDE | {"end_step": 30}},
+        {"name": "fits", "prune": AT_ONCE},
+    ]
+    recipe = read(write_recipe, variants, framework="keras", training={"epochs": 1, "batch_size": 100})
+    (problem,) = check_schedules(recipe, snapshots(1000))
+    assert problem.key == "variants[1].prune.end_step"
+    assert problem.message == (
+        "30 lies after the end of fine-tuning, which takes 20 steps. Lower it, or raise prune.fine_tune_epochs."
+    )
+    assert check_schedules(recipe, snapshots(1500)) == []
+
+
+def test_pruning_must_fit_the_training_of_every_fold(write_recipe: _WriteRecipe) -> None:
+    variants = [{"name": "tfl"}, {"name": "p", "prune": MAGNITUDE | {"end_step": 30}}]
+    recipe = read(write_recipe, variants, framework="keras", training={"epochs": 1, "batch_size": 100})
+    assert len(check_schedules(recipe, snapshots(1500, 1400))) == 1
+    assert check_schedules(recipe, snapshots(1500, 1600)) == []
+
+
+def test_what_anomalies_are_learned_from_is_not_counted_yet(write_recipe: _WriteRecipe) -> None:
+    variants = [{"name": "tfl"}, {"name": "p", "prune": MAGNITUDE | {"end_step": 30}}]
+    recipe = read(write_recipe, variants, framework="keras", training={"epochs": 1, "batch_size": 100})
+    task = AnomalySettings(kind="anomaly", normal="0")
+    assert check_schedules(recipe.model_copy(update={"task": task}), snapshots(1000)) == []

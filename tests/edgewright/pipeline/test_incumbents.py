@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edgewright.engines.engine import EngineSettings
+from edgewright.errors import StageError
+from edgewright.pipeline import model_engine
 from edgewright.pipeline.built import pool
 from edgewright.pipeline.data_settings import DigitsSettings, MotionSettings
 from edgewright.pipeline.datasets import digits
@@ -98,6 +101,45 @@ def test_on_another_test_split_the_released_bundle_answers_again_once(
     assert answers.accuracy_pct > 85, "a real model on real digits"
     assert ask(hand_made, version, snapshot) == answers
     assert records(hand_made) == 1, "remembered"
+
+
+def test_another_version_of_the_bundles_own_engine_answers_anew(
+    hand_made: Any,
+    take: Callable[[int], SnapshotResult],
+    release: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    version, _ = release(hand_made.predictions(0))
+    snapshot = take(30)
+    ask(hand_made, version, snapshot)
+    asked: list[str] = []
+
+    def another(distributions: Sequence[str]) -> dict[str, str]:
+        asked.extend(distributions)
+        return dict.fromkeys(distributions, "0.0.1")
+
+    monkeypatch.setattr(model_engine, "tool_versions", another)
+    ask(hand_made, version, snapshot)
+    assert (asked, records(hand_made)) == (["onnxruntime"], 2)
+
+
+def test_a_tflite_bundle_depends_on_litert_alone(
+    hand_made: Any,
+    take: Callable[[int], SnapshotResult],
+    release: Callable[..., Any],
+    zoo: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bundle = {"model": b"of TFLite", "golden": zoo.golden(zoo.int8("mlp"))}
+    version, _ = release(
+        hand_made.predictions(0), engine="litert", settings=EngineSettings(providers=("XNNPACK",)), **bundle
+    )
+
+    def missing(distributions: Sequence[str]) -> dict[str, str]:
+        raise StageError(f"{', '.join(distributions)} is not installed")
+
+    monkeypatch.setattr(model_engine, "tool_versions", missing)
+    assert ask(hand_made, version, take(30)) == Unavailable("ai-edge-litert is not installed")
 
 
 def test_a_label_that_was_corrected_is_another_test_split(

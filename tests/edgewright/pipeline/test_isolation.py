@@ -73,6 +73,13 @@ def crash(*, on_progress):
     print("about to fall", flush=True)
     ctypes.string_at(0)
 
+def fall_while_litert_loads(last_words, *, on_progress):
+    from edgewright.engines.litert_engine import _without_chatter
+
+    with _without_chatter():
+        os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\\n" + last_words.encode() + b"\\n")
+        os.abort()
+
 def end_by(number, *, on_progress):
     os.kill(os.getpid(), number)
     time.sleep(60)
@@ -83,6 +90,11 @@ def leave(code, *, on_progress):
 
 def leave_politely(*, on_progress):
     sys.exit(7)
+
+def fall_when_full(mib, *, on_progress):
+    held = bytearray(mib * 1024 * 1024)
+    time.sleep(1.5)
+    os.kill(os.getpid(), signal.SIGSEGV)
 
 def take_memory(mib, *, on_progress):
     return len(bytearray(mib * 1024 * 1024))
@@ -253,10 +265,32 @@ def test_what_the_process_started_ends_with_it(jobs: Any, tmp_path: Path) -> Non
     assert wait_until(lambda: not alive(grandchild))
 
 
+@pytest.mark.parametrize(
+    ("last_words", "kind", "message"),
+    [
+        ("terminate called: std::bad_alloc", MemoryBoundError, "^load asked for more memory than its bound"),
+        ("a tensor out of its bounds", CrashError, "SIGABRT without an answer. Its last words: a tensor out of its bounds$"),
+    ],
+)  # fmt: skip
+def test_what_a_process_says_that_dies_while_litert_loads_is_heard(
+    jobs: Any, last_words: str, kind: type[EdgewrightError], message: str
+) -> None:
+    with pytest.raises(kind, match=message) as raised:
+        run_isolated(jobs.fall_while_litert_loads, last_words, work="load", deadline_s=30)
+    assert raised.value.log == last_words
+
+
 def test_more_memory_than_allowed_is_refused_to_the_process_alone(jobs: Any) -> None:
     assert run_isolated(jobs.take_memory, 50, work="w", deadline_s=30, memory_limit_mib=400) == 50 * 1024 * 1024
     with pytest.raises(MemoryBoundError, match="balloon asked for more memory than its bound: "):
         run_isolated(jobs.take_memory, 2000, work="balloon", deadline_s=30, memory_limit_mib=400)
+
+
+def test_a_crash_near_the_memory_bound_says_how_near(jobs: Any) -> None:
+    with pytest.raises(CrashError, match=r"SIGSEGV without an answer\. It held 3\d\d of the 400 MiB that it may take"):
+        run_isolated(jobs.fall_when_full, 300, work="w", deadline_s=30, memory_limit_mib=400)
+    with pytest.raises(CrashError, match=r"SIGSEGV without an answer\.$"):
+        run_isolated(jobs.fall_when_full, 30, work="w", deadline_s=30, memory_limit_mib=4000)
 
 
 def test_an_error_of_the_listener_ends_the_process(jobs: Any) -> None:

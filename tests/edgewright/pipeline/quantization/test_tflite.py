@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgewright.engines.engine import EngineSettings, open_engine
-from edgewright.pipeline.quantization.tflite_file import TfliteFile, TfliteTensor, read_tflite
+from edgewright.pipeline.quantization.tflite_file import COMPUTE_OPERATORS, TfliteFile, TfliteTensor, read_tflite
 from tflite_conversions import CLASSES, Conversions, conversions
 
 COMPUTE = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -90,6 +90,19 @@ def test_float16_halves_all_weights_and_leaves_input_and_output(made: Conversion
     assert (quantized.quantized_operators, quantized.float_operators) == (4, 0)
     assert file.types((*file.inputs, *file.outputs)) == ("float32", "float32")
     assert {tensor.type for tensor in file.tensors if tensor.constant is not None} == {"float16", "int32"}
+
+
+def test_transposed_and_three_dimensional_convolutions_count_by_their_weights(made: Conversions) -> None:
+    names = ["TRANSPOSE_CONV", "CONV_3D", "FULLY_CONNECTED"]
+    for name, types in (("odd dynamic", ["int8", "float32", "int8"]), ("odd float16", ["float16"] * 3)):
+        file, quantized = file_of(made, name), made.quantized[name]
+        compute = [operator for operator in file.operators if operator.name in COMPUTE_OPERATORS]
+        assert [operator.name for operator in compute] == names
+        assert [file.weights_of(operator).type for operator in compute] == types
+        assert (quantized.quantized_operators, quantized.float_operators) == (
+            len(types) - types.count("float32"),
+            types.count("float32"),
+        )
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------
