@@ -193,7 +193,8 @@ def _hint_at_bound(held_mib: float, memory_limit_mib: int | None) -> str:
     """A library that is refused memory may simply fall, without a word; what it held tells."""
     if memory_limit_mib is None or held_mib < _NEAR_BOUND * memory_limit_mib:
         return ""
-    return f" It held {held_mib:,.0f} of the {memory_limit_mib:,} MiB that it may take: if that was too little, raise the bound."
+    held = f"{held_mib:,.0f} of the {memory_limit_mib:,} MiB that it may take"
+    return f" It held {held}: if that was too little, raise the bound."
 
 
 def _beyond_bound(work: str, reason: str) -> str:
