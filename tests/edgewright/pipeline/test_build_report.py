@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgewright.pipeline.build_report import draw_up
-from edgewright.pipeline.report_logging import keep_report, log_report
+from edgewright.pipeline.report_logging import keep_report, log_missing, log_report
 from edgewright.pipeline.reporting.answers import ClassAnswers
 from edgewright.pipeline.stages import report
 from edgewright.pipeline.summarizing import summarize
+from edgewright.pipeline.summary import MissingVariant
 from edgewright.pipeline.tracking.client import artifact_repository, open_client
 
 
@@ -77,3 +79,20 @@ def test_it_is_drawn_once_and_put_beside_every_run(hand_made: Any, release: Any,
     for run_id in runs.values():
         expected = {"figures/confusion.svg", "figures/training_curves.svg", "figures/quality_against_cost.svg"}
         assert expected <= set(files(run_id, "figures"))
+
+
+def test_the_log_of_a_variant_that_failed_lies_beside_the_run_of_the_target_that_lacks_it(
+    hand_made: Any, release: Any, tmp_path: Path
+) -> None:
+    summary, releases = release
+    (tmp_path / "a.log").write_text("a kernel is about to fall\n")
+    here = MissingVariant("tfl-i8", "its process was ended by SIGSEGV", str(tmp_path / "a.log"))
+    elsewhere = dataclasses.replace(here, variant="tfl-p50", targets=("another",))
+    silent = MissingVariant("p70", "pruning failed")
+    missing = dataclasses.replace(summary, missing=(here, elsewhere, silent))
+    log_missing(hand_made.tracking, missing, missing.targets[0])
+    uri = open_client(hand_made.tracking).get_run(releases[0][2].run_ids["p50"]).info.artifact_uri
+    repository = artifact_repository(hand_made.tracking, uri)
+    assert [each.path for each in repository.list_artifacts("missing")] == ["missing/tfl-i8.log"]
+    kept = Path(repository.download_artifacts("missing/tfl-i8.log", str(tmp_path)))
+    assert kept.read_text() == "a kernel is about to fall\n"
