@@ -75,9 +75,9 @@ def test_every_network_and_setting_has_words_for_a_form() -> None:
         ({"name": "mlp", "widths": []}, "architecture.widths", "an empty list has fewer than 1 entry (hidden channels of each layer)."),
         ({"name": "autoencoder", "widths": [64, 30, 4]}, "architecture.widths", "30 is not a multiple of 8 from 8 to 4096: other widths run slower on CPUs."),
         ({"name": "autoencoder", "widths": [64, 0]}, "architecture.widths", "a code of 0 (the last width) is not between 1 and 4096."),
-        ({"name": "entry_point"}, "architecture.entry_point", "is missing (your network as package.module:Class). Add it."),
+        ({"name": "entry_point"}, "architecture.entry_point", "is missing (package.module:name of the class; with framework keras of a class or function). Add it."),
         ({"name": "entry_point", "entry_point": "net.py"}, "architecture.entry_point", '"net.py" is not an entry point. Write it as package.module:name.'),
-        ({"name": "entry_point", "entry_point": "a:b", "arguments": [1]}, "architecture.arguments", "a list is not a mapping of keys to values (keyword arguments of the class)."),
+        ({"name": "entry_point", "entry_point": "a:b", "arguments": [1]}, "architecture.arguments", "a list is not a mapping of keys to values (its keyword arguments)."),
         ({"name": "entry_point", "entry_point": "absent_net:Net"}, "architecture.entry_point", "cannot import module \"absent_net\" (ModuleNotFoundError: No module named 'absent_net'). Install it, run where it lies, or correct its name."),
     ],
 )  # fmt: skip
