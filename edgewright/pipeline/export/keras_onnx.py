@@ -25,7 +25,8 @@ from edgewright.pipeline.export.exported import INPUT_NAME, OUTPUT_NAME, Exporte
 from edgewright.pipeline.export.onnx_cleanup import clean_up
 from edgewright.pipeline.export.onnx_proofs import count_operators, prove_form
 from edgewright.pipeline.export.parity import prove_parity
-from edgewright.pipeline.export.tflite_converter import input_shape, quiet, refuse_aware, refuse_wrapped
+from edgewright.pipeline.export.quiet import quiet
+from edgewright.pipeline.export.tflite_converter import input_shape, refuse_aware, refuse_wrapped
 from edgewright.pipeline.training.keras import predict
 
 _OLDEST_OPSET, _NEWEST_OPSET = 13, 21

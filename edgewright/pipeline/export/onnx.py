@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
-import warnings
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +22,7 @@ from edgewright.errors import StageError
 from edgewright.pipeline.export.exported import BATCH_DIMENSION, INPUT_NAME, OUTPUT_NAME, ExportedModel
 from edgewright.pipeline.export.onnx_proofs import count_operators, prove_form
 from edgewright.pipeline.export.parity import prove_parity
+from edgewright.pipeline.export.quiet import quiet
 from edgewright.pipeline.training.pytorch import predict
 
 # The oldest opset that the dynamo exporter really emits (measured with torch 2.13).
@@ -49,7 +47,7 @@ def export_onnx(
     # channels_last would export pooling as shape arithmetic.
     model = model.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     example = torch.from_numpy(samples[:2].copy())
-    with _quiet():
+    with quiet():
         try:
             proto = (
                 _export_dynamo(model, example, opset)
@@ -107,19 +105,3 @@ def _export_script(model: nn.Module, example: torch.Tensor, opset: int) -> onnx.
     folded = onnxscript.optimizer.optimize(onnx.load_model_from_string(buffer.getvalue()))
     assert isinstance(folded, onnx.ModelProto)
     return folded
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the exporters' own chatter from people; what fails is raised and told by us."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -7,11 +7,6 @@ functions, takes two to three times as long.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -20,6 +15,7 @@ import tf_keras as keras
 from edgewright.errors import StageError
 from edgewright.pipeline.entry_points import first_line
 from edgewright.pipeline.export.exported import INPUT_NAME, OUTPUT_NAME
+from edgewright.pipeline.export.quiet import quiet
 
 # What the tools wrap around layers, and what must be done before such a model becomes a file. The wrappers are known by name:
 # importing them would cost those a second who have none.
@@ -122,22 +118,3 @@ def refuse_aware(model: keras.Model, what: str) -> None:
             f"the network is already quantized (by quantization-aware training): {what} takes a float one. Convert this one "
             "with method: static."
         )
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps the converters' own chatter from people; what fails is raised and told by us.
-
-    What their C++ parts write to the process's error stream is left: it is all that is known of a crash.
-    """
-    loggers = [logging.getLogger(name) for name in ("absl", "tensorflow", "tf2onnx")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

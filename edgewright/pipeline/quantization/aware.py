@@ -14,7 +14,8 @@ import tf_keras as keras
 
 from edgewright.errors import StageError
 from edgewright.pipeline.entry_points import first_line
-from edgewright.pipeline.export.tflite_converter import quiet, refuse_aware, refuse_wrapped
+from edgewright.pipeline.export.quiet import quiet
+from edgewright.pipeline.export.tflite_converter import refuse_aware, refuse_wrapped
 
 _PREFIX = "quant_"
 # What the toolkit calls the bounds of what a layer gives; others (of weights) are set anew in every step.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from edgewright.pipeline.quantization.tflite_sparsity import Zeros, check_zeros_
 from edgewright.pipeline.recipe import Recipe
 from edgewright.pipeline.stages import snapshot as snapshot_stage
 from edgewright.pipeline.stages.keras_base import as_result, keep_logs
-from edgewright.pipeline.stages.quantize import SPREAD_SAMPLES, QuantizeResult, ValidationJudge
+from edgewright.pipeline.stages.quantize import SPREAD_SAMPLES, QuantizeResult, ValidationJudge, keep_quantized
 from edgewright.pipeline.stages.snapshot import SnapshotResult
 from edgewright.pipeline.stages.train import TrainResult, training_plan
 from edgewright.pipeline.targets import IntegerType
@@ -159,15 +160,8 @@ def _result(
     training: TrainResult | None,
     layers: Collection[str],
 ) -> QuantizeResult:
-    return QuantizeResult(
-        model=store.put_bytes(quantized.content),
-        method=method,
-        trials=trials,
-        activation_type=types[0],
-        weight_type=types[1],
-        quantized_operators=quantized.quantized_operators,
-        float_operators=quantized.float_operators,
-        audit=audit,
+    return replace(
+        keep_quantized(store, quantized, trials, method, types, audit),
         aware_training=training,
         layer_sparsity=layer_sparsity(quantized.content, layers),
     )

@@ -163,7 +163,7 @@ def quantize(
     converted, stored_types = _converted(content, settings, types)
     trial = Trial(settings.method, judge(converted.content), {})
     on_progress(Progress(work, 1, 1, "converted"))
-    return _result(store, converted, (trial,), settings.method, stored_types, None)
+    return keep_quantized(store, converted, (trial,), settings.method, stored_types, None)
 
 
 _WORDS = {"dynamic": "dynamic INT8", "float16": "float16"}
@@ -218,10 +218,10 @@ def _static(
         say,
     )
     on_progress(Progress(work, steps, steps, "calibrated"))
-    return _result(store, quantized, trials, audit.method, types, audit)
+    return keep_quantized(store, quantized, trials, audit.method, types, audit)
 
 
-def _result(
+def keep_quantized(
     store: ArtifactStore,
     quantized: QuantizedModel,
     trials: tuple[Trial, ...],
@@ -229,6 +229,7 @@ def _result(
     types: tuple[str, str],
     audit: CalibrationAudit | None,
 ) -> QuantizeResult:
+    """Puts a model with fewer bits into the store; gives what is remembered of it."""
     return QuantizeResult(
         model=store.put_bytes(quantized.content),
         method=method,
