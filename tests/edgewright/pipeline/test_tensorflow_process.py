@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from typing import Any
 
@@ -28,8 +29,18 @@ def test_the_same_seed_draws_the_same_numbers(described: dict[str, Any]) -> None
 
 def test_the_process_that_asks_never_imports_it(described: dict[str, Any]) -> None:
     assert described["process"] != os.getpid()
-    assert not {"tensorflow", "tf_keras", "keras"} & set(sys.modules)
     assert not described["torch"], "one framework per process"
+    asking = (
+        "import sys, tensorflow_jobs\n"
+        "from edgewright.pipeline.tensorflow_process import run_with_tensorflow\n"
+        "run_with_tensorflow(tensorflow_jobs.describe, work='look', deadline_s=120)\n"
+        "print(sorted({'tensorflow', 'tf_keras', 'keras'} & set(sys.modules)))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    asked = subprocess.run(
+        [sys.executable, "-c", asking], capture_output=True, text=True, check=True, timeout=240, env=environment
+    )
+    assert asked.stdout.strip() == "[]"
 
 
 def test_it_is_refused_where_nobody_set_the_process_up(described: dict[str, Any]) -> None:
