@@ -16,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE =
 JOBS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup keras demo test test-all lint bench up down clean
+.PHONY: help setup keras demo test test-all lint bench up down status clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,8 +56,14 @@ lint: $(STAMP) ## style, types, import contracts
 bench: $(STAMP) ## speed, memory and build times of the shipped recipes as ratios; writes bench.json
 	@$(BIN)/edgewright bench
 
-up down: ## (not built yet)
-	@echo "make $@ is not built yet." >&2; exit 1
+up: $(STAMP) ## open the desk: MLflow, Prefect, a worker and the deployments; prints two links
+	@$(BIN)/edgewright up
 
-clean: ## remove what was built here (not .venv)
+down: ## close the desk: end what `make up` started
+	@test ! -x $(BIN)/edgewright || $(BIN)/edgewright down
+
+status: $(STAMP) ## how the desk is: each part, the links, the next runs
+	@$(BIN)/edgewright status
+
+clean: down ## remove what was built here (not .venv)
 	rm -rf .edgewright demo-device

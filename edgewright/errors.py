@@ -120,3 +120,15 @@ class GateError(EdgewrightError):
 
 class RegistryError(EdgewrightError):
     """The registry refused, cannot be reached, or holds something inconsistent."""
+
+
+class SharedStoreError(EdgewrightError):
+    """The shared store of a team refuses, cannot be reached, or is not the one that was meant."""
+
+
+class BackupError(EdgewrightError):
+    """A backup is damaged, incomplete or of something else; or a place to back up or to restore into cannot be used."""
+
+
+class DeskError(EdgewrightError):
+    """A part of the desk cannot start, does not answer, or is in the way."""

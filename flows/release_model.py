@@ -1,167 +1,105 @@
-"""From a recipe to releases: every variant built side by side, judged per target, published."""
+"""A build that a person asks for: by the recipe's form, by a recipe's file or by its text."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.client.schemas.objects import State
+from pydantic import Field, WithJsonSchema
 
-from edgewright.errors import RecipeError
-from edgewright.pipeline.answering import quality_for
-from edgewright.pipeline.built import Fold, TargetBuild, build_identity, sample_facts
-from edgewright.pipeline.closer_rules import check_slices, check_waivers
-from edgewright.pipeline.framework_rules import check_schedules
-from edgewright.pipeline.judging import Choice, Decision, choose
-from edgewright.pipeline.model_engine import engine_of
-from edgewright.pipeline.publishing import ChampionMovedError, Published, device_reports
-from edgewright.pipeline.recipe import Recipe, check_recipe
-from edgewright.pipeline.stages.measure import MeasureResult, can_measure
-from edgewright.pipeline.stages.pack import Label
-from edgewright.pipeline.stages.robustness import RobustnessResult
-from edgewright.pipeline.stages.snapshot import SnapshotsResult
-from edgewright.pipeline.summarizing import summarize
-from edgewright.pipeline.summary import BuildSummary
-from edgewright.pipeline.targets import Target, load_targets
-from edgewright.pipeline.tracking import Tracking, TrackingServer, baseline, champion, repair
+from edgewright.errors import RecipeError, UsageError
+from edgewright.pipeline.form_schema import form_schema
+from edgewright.pipeline.intake import open_collection
+from edgewright.pipeline.recipe import Recipe, load_recipe
+from edgewright.pipeline.targets import load_targets
+from edgewright.pipeline.tracking import TrackingServer
 from edgewright.pipeline.waiver import Waiver
-from edgewright.pipeline.workspace import Workspace, open_workspace
-from flows.variants import build_variants, call, in_fold, submit
-from tasks.build_variants import take_snapshot
-from tasks.judge_variants import judge_target, measure_latency, stress_variant
-from tasks.page import show_summary
-from tasks.publish_release import draw_report, log_build_report, pack_bundle, publish_target
+from edgewright.pipeline.workspace import open_workspace
+from flows.build_release import build_release
+from flows.holding import holding
+from flows.outcome import state_of_build
+from flows.task_runner import TASK_RUNNER
 
 TARGETS_FILE = "deployments/targets.yaml"
-# A promotion by someone else between verdict and promotion means judging once more; three in a row mean something is wrong.
-_ATTEMPTS = 3
-# Tasks mostly wait for each other; how many compute at once is settled in tasks.stage.
-_TASK_RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=64)
+RecipeForm = Annotated[Recipe, WithJsonSchema(form_schema(Recipe))]
+FileName = Annotated[
+    str | None, Field(description="a recipe's file, below the worker's folder, e.g. deployments/recipes/digits.yaml")
+]
+RecipeText = Annotated[str | None, Field(description="or the recipe itself, as YAML")]
 
 
-@flow(
-    name="release-model",
-    flow_run_name="release-{recipe.model}",
-    task_runner=_TASK_RUNNER,
-    persist_result=False,
-)
-def release_model(recipe: Recipe, targets_file: str = TARGETS_FILE, waivers: Sequence[Waiver] = ()) -> BuildSummary:
+@flow(name="release-model", flow_run_name="release-{recipe.model}", task_runner=TASK_RUNNER, persist_result=False)
+def release_model(
+    recipe: RecipeForm, targets_file: str = TARGETS_FILE, waivers: Sequence[Waiver] = (), collected: bool = False
+) -> State[Any]:
     """Builds all variants of a recipe, judges the best per target, and releases what passes.
 
     Args:
         recipe: What to build.
         targets_file: The targets that the recipe names.
-        waivers: Checks that a person lets pass, with the reason.
+        waivers: Checks of the gate that a person lets pass, each with the reason.
+        collected: Also learn from the samples that nightlies took in.
+
+    Returns:
+        The state that says how it ended; its result is a ``BuildSummary``.
 
     Raises:
         EdgewrightError: The recipe breaks a rule, the data is unusable, the reference cannot be built, or the registry
             cannot be reached.
     """
+    return _release(recipe, targets_file, waivers, collected)
+
+
+@flow(name="release-recipe", flow_run_name="release", task_runner=TASK_RUNNER, persist_result=False)
+def release_recipe(
+    file: FileName = None, text: RecipeText = None, targets_file: str = TARGETS_FILE, collected: bool = False
+) -> State[Any]:
+    """Builds a recipe that is given by its file or by its text, as ``release-model`` does.
+
+    Args:
+        file: A recipe's file, below the worker's folder.
+        text: Or the recipe itself, as YAML.
+        targets_file: The targets that the recipe names.
+        collected: Also learn from the samples that nightlies took in.
+
+    Returns:
+        As ``release_model``.
+
+    Raises:
+        UsageError: Neither a file nor a text is given, or both are.
+        EdgewrightError: As ``release_model``.
+    """
+    return _release(read_recipe(file, text, targets_file), targets_file, (), collected)
+
+
+def read_recipe(file: str | None, text: str | None, targets_file: str) -> Recipe:
+    """A recipe by its file or by its text.
+
+    Raises:
+        UsageError: Neither is given, or both are.
+        RecipeError: The recipe breaks a rule.
+    """
+    if (file is None) == (text is None):
+        raise UsageError("give a recipe's file or a recipe's text, one of them")
     targets = load_targets(Path(targets_file))
-    _refuse(recipe, check_recipe(recipe, targets, targets_file))
-    workspace = open_workspace()
-    with TrackingServer(workspace.home) as server:
-        data: SnapshotsResult = call(take_snapshot, workspace, recipe)
-        first = data.folds[0]
-        _refuse(recipe, check_slices(recipe.gate, first.class_names, first.groups is not None, first.columns))
-        _refuse(recipe, check_schedules(recipe, data.folds))
-        quality = quality_for(recipe.task, first)
-        _refuse(recipe, check_waivers(waivers, recipe.gate, quality, first.class_names))
-        folds, missing = build_variants(workspace, recipe, targets, data.folds)
-        measured = {name: measure_target(workspace, recipe, name, targets[name], folds[name][0]) for name in folds}
-        tracking = server.wait()
-        repair(tracking, recipe.model)
-        build = build_identity(recipe, targets, folds, measured)
-        releases = []
-        facts = sample_facts(workspace.store, data.folds)
-        for name in folds:
-            made = TargetBuild(recipe, build, name, targets[name], folds[name], facts, measured[name])
-            releases.append(release_target(workspace, tracking, made, waivers))
-        summary = summarize(workspace.store, tracking.uri, releases, missing)
-        drawn = call(draw_report, workspace, summary, releases)
-        summary = replace(summary, report=str(call(log_build_report, workspace, tracking, summary, drawn)))
-        show_summary(summary)
-        return summary
-
-
-def measure_target(workspace: Workspace, recipe: Recipe, name: str, target: Target, fold: Fold) -> MeasureResult | None:
-    """Measures latency where this machine is of the target's kind; nothing else of the build computes meanwhile."""
-    if not can_measure(target):
-        return None
-    models = {variant: (each.model, engine_of(target, each.variant.format)) for variant, each in fold.variants.items()}
-    measured: MeasureResult = call(measure_latency, workspace, recipe, fold.snapshot, models, name)
-    return measured
-
-
-def release_target(
-    workspace: Workspace, tracking: Tracking, made: TargetBuild, waivers: Sequence[Waiver]
-) -> tuple[TargetBuild, Decision, Published]:
-    """Judges one target against who is in office, and publishes; judges again when that changed meanwhile."""
-    recipe, name = made.recipe, made.target_name
-    choices = choose(recipe, made.target, made.folds, made.measured)
-    stressed = stress_choices(workspace, made, choices)
-    for attempt in range(1, _ATTEMPTS + 1):
-        incumbent = champion(tracking, recipe.model, name)
-        built = replace(made, reports=device_reports(tracking, recipe.model, name, made.build))
-        decision: Decision = call(
-            judge_target,
-            workspace,
-            tracking,
-            built,
-            choices,
-            stressed,
-            incumbent,
-            baseline(tracking, recipe.model, name),
-            waivers,
-        )
-        packed = {
-            variant: call(
-                pack_bundle,
-                workspace,
-                recipe.task,
-                built.snapshot,
-                built.variants[variant],
-                built.target,
-                Label(recipe.model, name, variant, built.build),
-            )
-            for variant in dict.fromkeys([*(each.choice.released for each in decision.tested), built.reference])
-        }
+    if file is not None:
+        return load_recipe(Path(file), targets, targets_file)
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch) / "recipe.yaml"
+        place.write_text(text or "")
         try:
-            published: Published = call(publish_target, workspace, tracking, built, decision, packed, incumbent)
-        except ChampionMovedError:
-            if attempt == _ATTEMPTS:
-                raise
-            continue
-        return built, decision, published
-    raise AssertionError("unreachable: the last attempt returns or raises")
+            return load_recipe(place, targets, targets_file)
+        except RecipeError as error:
+            raise RecipeError("the text", error.problems) from error
 
 
-def stress_choices(
-    workspace: Workspace, made: TargetBuild, choices: Sequence[Choice]
-) -> dict[tuple[int, str], RobustnessResult]:
-    """Lets what was chosen, and the reference, answer corrupted samples, where the recipe asks for it."""
-    settings = made.recipe.gate.robustness
-    if settings is None:
-        return {}
-    asked = {
-        (number, variant)
-        for choice in choices
-        for number, name in enumerate(choice.of_fold)
-        for variant in (name, made.reference)
-    }
-    running = {}
-    for number, variant in sorted(asked):
-        fold = made.folds[number]
-        label = in_fold(fold.snapshot, f"{made.target_name} {variant}")
-        running[number, variant] = submit(
-            stress_variant, workspace, made.recipe, fold.snapshot, fold.variants[variant], made.target, label
-        )
-    return {key: future.result() for key, future in running.items()}
-
-
-def _refuse(recipe: Recipe, problems: Sequence[Any]) -> None:
-    if problems:
-        raise RecipeError(recipe.model, tuple(problems))
+def _release(recipe: Recipe, targets_file: str, waivers: Sequence[Waiver], collected: bool) -> State[Any]:
+    workspace = open_workspace()
+    with TrackingServer(workspace.home) as server, holding(workspace, f"build.{recipe.model}"):
+        collection = open_collection(workspace, recipe).samples if collected else None
+        summary = build_release(workspace, server, recipe, targets_file, waivers=waivers, collection=collection)
+    return state_of_build(summary)

@@ -12,7 +12,7 @@ from prefect import allow_failure
 from prefect.futures import PrefectFuture
 
 from edgewright.durable import replace_file
-from edgewright.errors import DiskFullError, EdgewrightError
+from edgewright.errors import DiskFullError, EdgewrightError, SharedStoreError
 from edgewright.pipeline.built import BuiltVariant, Fold
 from edgewright.pipeline.model_engine import engine_of
 from edgewright.pipeline.recipe import Recipe
@@ -43,6 +43,8 @@ class _FloatKey:
     bits: str = ""
 
 
+# What ends the build, since it says nothing about the variant that met it.
+_OF_NO_VARIANT = (DiskFullError, SharedStoreError)
 # Why a variant could not be built, by target and variant.
 _Failures = dict[tuple[str, str], EdgewrightError]
 # Variant, activation type, weight type.
@@ -91,7 +93,7 @@ def build_variants(
             made = _collect(recipe, each, variant, target_name, targets[target_name])
             if isinstance(made, BuiltVariant):
                 built[target_name][number][name] = made
-            elif isinstance(made, DiskFullError) or not isinstance(made, EdgewrightError):
+            elif isinstance(made, _OF_NO_VARIANT) or not isinstance(made, EdgewrightError):
                 raise made
             else:
                 failures.setdefault((target_name, name), made)
@@ -153,8 +155,11 @@ def submit(task: Any, *arguments: Any, after: Sequence[PrefectFuture[Any]] = ())
 
 
 def call(task: Any, *arguments: Any) -> Any:
-    """Runs a task and waits for its value: called directly, a task that ends as ``Unchanged`` gives its state instead."""
-    return submit(task, *arguments).result()
+    """Runs a task in the flow's own process, whatever runs the others, and returns its value.
+
+    It is asked for its state: a task that ends as ``Unchanged`` would give that in the place of its value.
+    """
+    return task(*arguments, return_state=True).result()
 
 
 def in_fold(data: SnapshotResult, work: str) -> str:

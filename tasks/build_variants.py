@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import task
 
+from edgewright.pipeline.collected import CollectedSamples
 from edgewright.pipeline.recipe import Recipe
 from edgewright.pipeline.stages import compress, keras_base, keras_variant, quantize, snapshot, train
 from edgewright.pipeline.stages.compress import CompressResult
@@ -18,9 +19,9 @@ from tasks.stage import STAGE_OPTIONS, run_stage
 
 
 @task(name="take-snapshot", **STAGE_OPTIONS)
-def take_snapshot(workspace: Workspace, recipe: Recipe) -> SnapshotsResult:
-    """Loads, checks and splits the data."""
-    return run_stage("data", "snapshot", lambda _: snapshot.run(workspace.store, recipe.data, recipe.task))
+def take_snapshot(workspace: Workspace, recipe: Recipe, collection: CollectedSamples | None) -> SnapshotsResult:
+    """Loads, checks and splits the data, with the samples that were taken in since."""
+    return run_stage("data", "snapshot", lambda _: snapshot.run(workspace.store, recipe.data, recipe.task, collection))
 
 
 @task(name="train", task_run_name="train-{work}", **STAGE_OPTIONS)

@@ -7,6 +7,7 @@ from typing import Any
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from edgewright.pipeline.summary import BuildSummary, TargetSummary, VariantSummary
+from edgewright.pipeline.tracking import Promotion
 
 
 def show_summary(summary: BuildSummary) -> None:
@@ -22,13 +23,43 @@ def show_summary(summary: BuildSummary) -> None:
             key=f"verdict-{target.target}",
             description=f"The gate's verdict on {summary.model}.{target.target}",
         )
-        if summary.tracking_uri.startswith("http"):
-            name = f"{summary.model}.{target.target}"
-            create_link_artifact(
-                link=f"{summary.tracking_uri}/#/models/{name}/versions/{target.version}",
-                link_text=f"{name} version {target.version}",
-                key=f"model-{target.target}",
-            )
+        name = f"{summary.model}.{target.target}"
+        _link(summary.tracking_uri, f"models/{name}/versions/{target.version}", f"{name} version {target.version}")
+        for variant in target.variants:
+            _link(summary.tracking_uri, f"runs/{variant.run_id}", f"run {variant.variant}@{target.target}")
+
+
+def show_promotion(done: Promotion, why: str, tracking_uri: str) -> str:
+    """Publishes what a person's decision came to; returns it as one sentence."""
+    before = f", in place of version {done.replaced}" if done.replaced and done.changed else ""
+    said = f"{done.name}: version {done.champion} is champion{before if done.changed else ' already'}."
+    create_markdown_artifact(
+        markdown=f"**{said}**\n\n{why}",
+        key=f"decision-{_key(done.name)}",
+        description=f"What devices of {done.name} run",
+    )
+    _link(tracking_uri, f"models/{done.name}/versions/{done.champion}", f"{done.name} version {done.champion}")
+    return said
+
+
+def show_table(rows: list[dict[str, Any]], key: str, description: str) -> None:
+    """Publishes a table."""
+    create_table_artifact(table=rows, key=_key(key), description=description)
+
+
+def show_text(markdown: str, key: str, description: str) -> None:
+    """Publishes a page of Markdown."""
+    create_markdown_artifact(markdown=markdown, key=_key(key), description=description)
+
+
+def _link(tracking_uri: str, place: str, text: str) -> None:
+    if tracking_uri.startswith("http"):
+        create_link_artifact(link=f"{tracking_uri}/#/{place}", link_text=text, key=f"link-{_key(text)}")
+
+
+def _key(text: str) -> str:
+    """An artifact's key: lower case letters, digits and dashes."""
+    return "".join(letter if letter.isalnum() else "-" for letter in text.lower())
 
 
 def _row(summary: BuildSummary, target: TargetSummary, variant: VariantSummary) -> dict[str, Any]:

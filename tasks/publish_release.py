@@ -55,11 +55,12 @@ def publish_target(
     decision: Decision,
     packed: Mapping[str, PackResult],
     champion: ModelVersion | None,
+    promotes: bool,
 ) -> Published:
     """Logs the runs, registers the version, moves the aliases; the champion's alias last."""
     reporter = Reporter("publish", built.target_name)
     reporter(Progress(built.target_name, 0, 1, "logging runs"))
-    published = publish(workspace.store, tracking, built, decision, packed, champion)
+    published = publish(workspace.store, tracking, built, decision, packed, champion, promotes=promotes)
     reporter(Progress(built.target_name, 1, 1, "done"))
     return published
 

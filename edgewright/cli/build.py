@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -77,6 +78,7 @@ def build(console: Console, recipe: Recipe, targets_file: Path, waivers: Sequenc
     """Runs the release flow in this process while the console shows how far it is."""
     server = settle_prefect(open_workspace())
     with console.status(" starting Prefect and the registry"):
+        from flows.outcome import INCOMPLETE, REFUSED
         from flows.release_model import release_model
         from tasks.progress import listening
         from tasks.stage import stop_stages
@@ -85,7 +87,11 @@ def build(console: Console, recipe: Recipe, targets_file: Path, waivers: Sequenc
             server.wait()
 
     with _interruptible(console, stop_stages), StageBoard(console) as board, listening(board):
-        return release_model(recipe, str(targets_file), waivers)
+        state = release_model(recipe, str(targets_file), waivers, return_state=True)
+    # A refused release is a failed run on Prefect's page, and a summary here. Anything else that failed raises.
+    ended: Any = state.result(raise_on_failure=state.name not in {REFUSED, INCOMPLETE})
+    summary: BuildSummary = ended
+    return summary
 
 
 @contextmanager

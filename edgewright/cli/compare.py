@@ -1,15 +1,18 @@
-"""``edgewright compare``: a build's variants side by side, and the champion's, from what the registry holds."""
+"""``edgewright compare``: a build's variants side by side with other builds', in the terminal and as one page."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
+from rich.console import Console
 from rich.table import Table
 
 from edgewright.cli.console import figure, open_console, say
-from edgewright.errors import RegistryError
-from edgewright.pipeline.tracking import ComparisonRow, comparison, metadata
+from edgewright.durable import replace_file
+from edgewright.errors import RegistryError, UsageError
+from edgewright.pipeline.tracking import ComparisonRow, Tracking, comparison, metadata
 from edgewright.pipeline.workspace import open_workspace
 
 # Heading, metric key and form of each column of figures, after the judged figure and its drop.
@@ -26,8 +29,12 @@ _LEFT_OUT = {"p50", "memory"}
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints one table per target."""
-    rows = comparison(metadata(open_workspace().home), arguments.model, arguments.build)
+    """Prints one table per target, writes the page, and puts it beside the compared build's runs."""
+    workspace = open_workspace()
+    if arguments.html is not None and not arguments.html.absolute().parent.is_dir():
+        raise UsageError(f"--html {arguments.html}: its folder does not exist. Make it first.")
+    tracking = metadata(workspace.home)
+    rows = comparison(tracking, arguments.model, arguments.build, arguments.against or None)
     if not rows:
         raise RegistryError(f"{arguments.model}: no build is recorded. Make one: edgewright build RECIPE")
     console = open_console()
@@ -39,7 +46,28 @@ def run(arguments: argparse.Namespace) -> int:
             if row.target == target and row.waiver:
                 say(console, f"waived in {row.build} {row.variant}: {row.waiver}")
         console.print()
+    place = arguments.html or workspace.home / "reports" / f"{arguments.model}-{rows[0].build}-comparison.html"
+    _write_page(console, tracking, rows, place, log=not arguments.no_log)
     return 0
+
+
+def _write_page(console: Console, tracking: Tracking, rows: Sequence[ComparisonRow], place: Path, *, log: bool) -> None:
+    from edgewright.pipeline.comparing import draw_up_comparison, log_comparison  # imports what draws
+    from edgewright.pipeline.reporting.comparison_page import render
+
+    page = render(draw_up_comparison(tracking, rows[0].model, rows))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(place, page.encode())
+    say(console, f"page   {place}")
+    if not log:
+        return
+    try:
+        logged = log_comparison(tracking, page, rows)
+    except RegistryError as error:
+        say(console, f"       not logged: {error}")
+        return
+    where = f"beside the runs of build {rows[0].build} in the registry, as comparison.html"
+    say(console, f"       {'also' if logged else 'already'} {where}")
 
 
 def _table(title: str, rows: Sequence[ComparisonRow], width: int) -> Table:

@@ -10,16 +10,20 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from edgewright.cli.backup_words import add_words
 from edgewright.errors import EdgewrightError, UsageError, printable
 from edgewright.pipeline.summary import EXIT_INTERRUPTED
 
 _EXAMPLES = """\
 examples:
   edgewright validate deployments/recipes/digits.yaml
+  edgewright up                                          # MLflow, Prefect, a worker, the deployments: two links to open
   edgewright build deployments/recipes/digits.yaml --summary summary.json
   edgewright build deployments/recipes/digits-keras.yaml # Keras to TFLite; needs TensorFlow: make keras
   edgewright build mine.yaml --waive "class 8=no eights on this line until March" --by "A. Person"
   edgewright compare digits
+  edgewright data deliver digits                         # real samples for the next nightly
+  edgewright backup /backups/monday
   edgewright promote digits --target linux-x86 --version 2 --reason "field trial went well"
   edgewright rollback digits --target linux-x86 --reason "misreads sevens"
 
@@ -30,13 +34,20 @@ measurable remains; 2 the recipe breaks a rule; 1 a variant is missing, or any o
 # Commands by name: the module that runs it, and what it does.
 _COMMANDS = {
     "demo": ("demo", "real data to a model running on a device, start to end"),
+    "up": ("desk", "open the desk: MLflow, Prefect, a worker and the deployments; again: repair what is missing"),
+    "status": ("desk", "how the desk is: each part, the links, the next runs"),
+    "down": ("desk", "close the desk: end exactly what `up` started"),
     "validate": ("validate", "check a recipe without running it; report all problems at once"),
     "build": ("build", "build, judge and release what a recipe describes"),
+    "data": ("data", "new samples: deliver reserved ones, list what came, take a refusal back"),
     "compare": ("compare", "a build's variants side by side, and the champion's"),
     "promote": ("releases", "make a version the champion, by hand"),
     "rollback": ("releases", "go back to the champion before"),
     "pin": ("releases", "pin the baseline that every later release is compared with"),
     "bench": ("bench", "what the variants gain and what a build costs, measured side by side on this machine"),
+    "backup": ("backup", "keep everything that cannot be computed again, while the servers run"),
+    "restore": ("backup", "bring a backup back into an empty workspace, or into a team's empty servers"),
+    "prepare-team": ("backup", "make a team's bucket and its registry's accounts"),
     "record-bench": ("record_bench", "add a device's bench report to its release and judge again"),
 }
 
@@ -51,6 +62,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     parsers = {name: commands.add_parser(name, help=text, description=text) for name, (_, text) in _COMMANDS.items()}
+    parsers["up"].add_argument(
+        "--notify",
+        metavar="URL",
+        help="webhook that is told of nightlies that failed or were refused (default: $EDGEWRIGHT_NOTIFY_URL, else none)",
+    )
     for name in ("validate", "build"):
         parsers[name].add_argument("recipe", type=Path, help="recipe file, e.g. deployments/recipes/digits.yaml")
     for name in ("validate", "build", "demo", "bench"):
@@ -80,6 +96,14 @@ def build_parser() -> argparse.ArgumentParser:
     parsers["bench"].add_argument("--json", type=Path, default=Path("bench.json"), help="result (default: %(default)s)")
     parsers["compare"].add_argument("model", help="model name, e.g. digits")
     parsers["compare"].add_argument("--build", metavar="ID", help="a build's identity (default: the newest)")
+    parsers["compare"].add_argument(
+        "--against", metavar="ID", action="append", help="another build to show beside it (default: the champions')"
+    )
+    parsers["compare"].add_argument("--html", type=Path, metavar="FILE", help="where the page goes (default: reports/)")
+    parsers["compare"].add_argument("--no-log", action="store_true", help="do not add the page to the build's runs")
+    _add_data_words(parsers["data"])
+    for name in ("backup", "restore", "prepare-team"):
+        add_words(name, parsers[name])
     for name in ("promote", "rollback", "pin"):
         parsers[name].add_argument("model", help="model name, e.g. digits")
         parsers[name].add_argument("--target", required=True, help="target name, e.g. linux-x86")
@@ -93,6 +117,20 @@ def build_parser() -> argparse.ArgumentParser:
         "report", type=Path, help="written by `edgewright-agent bench … --report FILE`"
     )
     return parser
+
+
+def _add_data_words(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    deliver = actions.add_parser("deliver", help="put reserved samples into the incoming folder of a model")
+    deliver.add_argument("model", help="model name, e.g. digits")
+    deliver.add_argument("--samples", type=int, default=500, metavar="N", help="how many (default: %(default)s)")
+    deliver.add_argument("--into", type=Path, metavar="FOLDER", help="folder (default: the model's incoming folder)")
+    listed = actions.add_parser("list", help="what was delivered to a model, and what became of it")
+    listed.add_argument("model", help="model name, e.g. digits")
+    reopen = actions.add_parser("reopen", help="let samples that were refused be new again")
+    reopen.add_argument("model", help="model name, e.g. digits")
+    reopen.add_argument("--batch", required=True, help="the batch, as `edgewright data list` shows it")
+    reopen.add_argument("--reason", required=True, help="why; stored with the batch")
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -13,13 +13,12 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
 
+from edgewright.desk.api import is_healthy
 from edgewright.errors import EdgewrightError
 from edgewright.pipeline.workspace import Workspace
 
@@ -63,7 +62,7 @@ class PrefectServer:
         """
         gives_up_at = time.monotonic() + _START_DEADLINE_S
         try:
-            while not _is_healthy(self.api_url):
+            while not is_healthy(self.api_url):
                 if self._process.poll() is not None or time.monotonic() > gives_up_at:
                     raise EdgewrightError(
                         f"Prefect's embedded server {'ended while it started' if self._process.poll() else 'is silent'}; "
@@ -87,16 +86,6 @@ class PrefectServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-
-def _is_healthy(api_url: str) -> bool:
-    # Loopback: whatever proxy the environment names has no business here.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(f"{api_url}/health", timeout=1.0) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def _tail(path: Path) -> str:

@@ -3,6 +3,10 @@
 An artifact is named by the sha256 of its bytes. A stage is remembered under a key made of its inputs' digests, its
 settings, its code and its tools' versions: if none changed it is not run again. What is read from the store is checked
 against its digest, so a damaged file is noticed and rebuilt instead of shipped.
+
+Where a team shares a store (``shared_store``), this one is a cache in front of it: what another machine has made is
+fetched, and what is made here is put there, artifacts before the record that names them. Machines that compute the same
+stage at once waste time, and the first one's result counts for all.
 """
 
 from __future__ import annotations
@@ -11,7 +15,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import tempfile
 import time
@@ -23,8 +26,10 @@ from typing import Any, Generic, TypeVar
 from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 
-from edgewright.errors import IntegrityError, StageError
+from edgewright.errors import IntegrityError
 from edgewright.pipeline.code_identity import code_digest, tool_versions
+from edgewright.pipeline.settled_json import digest_of, refuse_other_than_json
+from edgewright.pipeline.shared_store import SharedArtifacts, team_store
 
 ResultT = TypeVar("ResultT")
 _CHUNK_BYTES = 1024 * 1024
@@ -78,7 +83,11 @@ class Outcome(Generic[ResultT]):
 
 
 class ArtifactStore:
-    """A folder of artifacts and stage records. Safe to share between processes of one machine."""
+    """A folder of artifacts and stage records. Safe to share between processes of one machine.
+
+    Attributes:
+        root: The folder.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
@@ -99,17 +108,20 @@ class ArtifactStore:
         return self.put_bytes(source.read_bytes())
 
     def path(self, artifact: Artifact) -> Path:
-        """Where the artifact lies, after checking its bytes.
+        """Where the artifact lies, after checking its bytes; fetched from the team's store where it lies there alone.
 
         Raises:
             IntegrityError: The file is missing or its bytes changed.
+            SharedStoreError: The team's store cannot be asked.
         """
         place = self.root / artifact.path
-        if not place.is_file():
+        found = _sha256_of(place) if place.is_file() else None
+        if found != artifact.sha256 and self._fetch(artifact):
+            return place
+        if found is None:
             raise IntegrityError(
                 f"artifact {artifact.sha256[:12]} is missing from {self.root}. Build again to remake it."
             )
-        found = _sha256_of(place)
         if found != artifact.sha256:
             raise IntegrityError(
                 f"artifact {artifact.sha256[:12]} in {self.root} is damaged: its bytes have sha256 {found[:12]}. "
@@ -130,7 +142,7 @@ class ArtifactStore:
     ) -> Outcome[ResultT]:
         """Returns the remembered result of a stage, or computes and remembers it.
 
-        Two processes that need the same stage at once compute it once: the second waits.
+        Two processes of a machine that need the same stage at once compute it once: the second waits.
 
         Args:
             stage: What the result depends on besides its inputs.
@@ -140,14 +152,19 @@ class ArtifactStore:
 
         Raises:
             StageError: An input is not a plain JSON value.
+            SharedStoreError: The team's store cannot be asked.
         """
         key = stage_key(stage, inputs)
         record = self.root / "stages" / stage.name / f"{key}.json"
         adapter = TypeAdapter(result_type)
         with FileLock(self.root / "locks" / f"{stage.name}-{key[:32]}.lock"):
-            known = self._recall(record, adapter)
+            known = self._recall(_read(record), key, adapter)
             if known is not None:
+                self._share(record, known.value)
                 return known
+            theirs = self._recall_shared(record, adapter)
+            if theirs is not None:
+                return theirs
             self._clear_scratch()
             started = time.monotonic()
             value = compute()
@@ -159,18 +176,24 @@ class ArtifactStore:
                 "compute_s": compute_s,
                 "result": adapter.dump_python(value, mode="json"),
             }
-            sealed = {"sha256": _digest(content), "content": content}
+            sealed = {"sha256": digest_of(content), "content": content}
             _write_durably(record, json.dumps(sealed, indent=1).encode(), self.root / "tmp")
+            if not self._share(record, value):
+                theirs = self._recall_shared(record, adapter)
+                if theirs is not None:
+                    value = theirs.value
+                else:  # what lies there is damaged
+                    self._share(record, value, anew=True)
             return Outcome(value, unchanged=False, compute_s=compute_s)
 
-    def _recall(self, record: Path, adapter: TypeAdapter[ResultT]) -> Outcome[ResultT] | None:
+    def _recall(self, record: bytes | None, key: str, adapter: TypeAdapter[ResultT]) -> Outcome[ResultT] | None:
         """The remembered result if it and every artifact it names are whole; otherwise None, so that it is remade."""
-        if not record.is_file():
+        if record is None:
             return None
         try:
-            sealed = json.loads(record.read_bytes())
+            sealed = json.loads(record)
             content = sealed["content"]
-            if sealed["sha256"] != _digest(content) or content["key"] != record.stem:
+            if sealed["sha256"] != digest_of(content) or content["key"] != key:
                 return None
             value = adapter.validate_python(content["result"])
             for artifact in artifacts_in(value):
@@ -180,12 +203,49 @@ class ArtifactStore:
             # A damaged record or artifact is as good as none: the stage runs again and overwrites it.
             return None
 
+    def _recall_shared(self, record: Path, adapter: TypeAdapter[ResultT]) -> Outcome[ResultT] | None:
+        """What another machine of the team remembers; it and its artifacts are here, too, from then on."""
+        shared = _shared_artifacts()
+        content = shared.read_record(record.parent.name, record.stem) if shared else None
+        theirs = self._recall(content, record.stem, adapter)
+        if theirs is not None and content is not None:
+            _write_durably(record, content, self.root / "tmp")
+        return theirs
+
+    def _share(self, record: Path, value: object, anew: bool = False) -> bool:
+        """Lets the team have a result: its artifacts, then the record; False where it knows a result already."""
+        shared = _shared_artifacts()
+        if shared is None:
+            return True
+        for artifact in artifacts_in(value):
+            if not shared.has(artifact.sha256):
+                shared.upload(artifact.sha256, self.read(artifact))
+        stage, key, content = record.parent.name, record.stem, record.read_bytes()
+        if not anew:
+            return shared.create_record(stage, key, content)
+        shared.write_record(stage, key, content)
+        return True
+
+    def _fetch(self, artifact: Artifact) -> bool:
+        """Fetches an artifact from the team's store; False where there is none."""
+        shared = _shared_artifacts()
+        content = shared.fetch(artifact.sha256) if shared else None
+        if content is None:
+            return False
+        _write_durably(self.root / artifact.path, content, self.root / "tmp")
+        return True
+
     def _clear_scratch(self) -> None:
         """Removes temporary files that a killed process left."""
         for path in (self.root / "tmp").iterdir():
             with contextlib.suppress(FileNotFoundError):  # its writer renamed it, or another process was faster
                 if time.time() - path.stat().st_mtime > _STALE_AFTER_S:
                     path.unlink()
+
+
+def _shared_artifacts() -> SharedArtifacts | None:
+    store = team_store()
+    return None if store is None else SharedArtifacts(store)
 
 
 def artifacts_in(value: object) -> Iterator[Artifact]:
@@ -209,38 +269,18 @@ def stage_key(stage: Stage, inputs: Mapping[str, Any]) -> str:
     Raises:
         StageError: An input is not a plain JSON value.
     """
-    _refuse_other_than_json(stage.name, "inputs", inputs)
+    refuse_other_than_json(stage.name, "inputs", inputs)
     parts = {
         "stage": stage.name,
         "inputs": inputs,
         "code": code_digest(stage.module),
         "tools": tool_versions(stage.tools),
     }
-    return _digest(parts)
+    return digest_of(parts)
 
 
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _refuse_other_than_json(stage: str, place: str, value: object) -> None:
-    """Other values have no settled text: a path would be remembered although the file behind it changed."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise StageError(
-                    f"stage {stage}: key {key!r} of {place} is not text, so no settled input. Use text keys."
-                )
-            _refuse_other_than_json(stage, f"{place}.{key}", item)
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            _refuse_other_than_json(stage, f"{place}[{index}]", item)
-    elif value is not None and not isinstance(value, (str, int, float)):
-        raise StageError(
-            f"stage {stage}: {place} is a {type(value).__name__}, not a plain JSON value. Give a file's digest, not its path."
-        )
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise StageError(f"stage {stage}: {place} is {value}, which JSON cannot say. Give a finite number.")
+def _read(record: Path) -> bytes | None:
+    return record.read_bytes() if record.is_file() else None
 
 
 def _sha256_of(path: Path) -> str:

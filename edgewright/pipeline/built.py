@@ -209,7 +209,8 @@ def build_identity(
         measured: By target, its latency measurements; None where there are none.
     """
     content = {
-        "recipe": recipe.model_dump(mode="json"),
+        # When a retrain is tried, and who approves, is nothing that was built.
+        "recipe": recipe.model_dump(mode="json", exclude={"nightly"}),
         "targets": {name: targets[name].model_dump(mode="json") for name in recipe.targets},
         "variants": {
             name: [

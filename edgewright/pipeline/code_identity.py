@@ -67,6 +67,16 @@ def code_digest(module: str) -> str:
     return digest.hexdigest()
 
 
+@cache
+def package_digest() -> str:
+    """sha256 over all sources of this package: whether two machines run the same code."""
+    digest = hashlib.sha256()
+    for path in sorted((_ROOT / _PACKAGE).rglob("*.py")):
+        place = path.relative_to(_ROOT).as_posix()
+        digest.update(place.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
 def _imported(source: bytes) -> list[str]:
     found = []
     with _parsing:

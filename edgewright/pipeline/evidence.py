@@ -173,6 +173,19 @@ class Unavailable:
     reason: str
 
 
+@dataclass(frozen=True)
+class Answered:
+    """What a release answers on today's test samples, which are not those that it was judged on.
+
+    Attributes:
+        answers: Its answers on today's.
+        judged_on: Digests of the samples that it was judged on.
+    """
+
+    answers: Predictions
+    judged_on: frozenset[str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Corrupted:
     """Answers to the same samples after one corruption, e.g. noise.
@@ -209,6 +222,8 @@ class Evidence:
         groups: The group (person, recording) of each sample; None where samples stand alone.
         slices: By ``class`` or by a column's name, the value of each sample. ``group`` need not be given: it is ``groups``.
         corrupted: By corruption, in the order in which they are shown, the answers to corrupted samples.
+        judged_on: Digests of the test samples that the champion was judged on, where they are not these; None where they
+            are, and where there is no champion.
 
     Raises:
         GateError: Groups or a slice's values are not one per sample.
@@ -223,6 +238,7 @@ class Evidence:
     groups: tuple[str, ...] | None
     slices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     corrupted: Mapping[str, Corrupted] = field(default_factory=dict)
+    judged_on: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what does not line up with the samples."""

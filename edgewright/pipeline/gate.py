@@ -51,8 +51,9 @@ def judge(
         waivers: Checks that a person lets not stand in the way; each must be one that does.
 
     Returns:
-        The verdict. Its checks, in this order: reference, champion, baseline, floor, slices, agreement, probability
-        calibration, robustness, budgets, pays, provider. It depends on nothing but the arguments.
+        The verdict. Its checks, in this order: reference, champion (on all test samples, then on those that it was judged
+        on), baseline, floor, slices, agreement, probability calibration, robustness, budgets, pays, provider. It depends
+        on nothing but the arguments.
 
     Raises:
         GateError: Predictions do not pair, a reference differs from itself, ``pays`` is empty or unknown, a limit asks

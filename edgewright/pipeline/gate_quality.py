@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,7 +18,7 @@ ITSELF = "is the reference itself: nothing to compare with"
 
 
 def quality_checks(evidence: Evidence, limits: GateLimits) -> tuple[Check, ...]:
-    """Reference, champion, baseline and floor, in this order.
+    """Reference, champion, champion on earlier test samples, baseline and floor, in this order.
 
     Raises:
         GateError: Predictions do not pair, or a reference differs from itself.
@@ -25,6 +26,7 @@ def quality_checks(evidence: Evidence, limits: GateLimits) -> tuple[Check, ...]:
     return (
         _against_reference(evidence, limits),
         _against_release("champion", evidence.champion, evidence, limits),
+        _on_earlier_samples(evidence, limits),
         _against_release("baseline", evidence.baseline, evidence, limits),
         _floor(evidence, limits),
     )
@@ -66,32 +68,89 @@ def _against_release(
     )
 
 
+def _on_earlier_samples(evidence: Evidence, limits: GateLimits) -> Check:
+    """Whether the candidate forgot: on new samples and old ones together, new ones may hide what is lost on the old.
+
+    The samples are those that the champion was judged on; the question, margin and confidence are those of the check on all.
+    """
+    name, champion = f"{evidence.quality.word} against champion, earlier test samples", evidence.champion
+    if isinstance(champion, NoneYet):
+        return Check(name=name, outcome="pass", reason="no champion yet: nothing to compare with")
+    if isinstance(champion, Unavailable):
+        return Check(
+            name=name, outcome="pass", reason="asked together with the check before it, which says what is missing"
+        )
+    if evidence.judged_on is None:
+        reason = "the champion was judged on the samples of the check before it: nothing more to compare"
+        return Check(name=name, outcome="pass", reason=reason)
+    shared = [index for index, digest in enumerate(champion.sample_sha256) if digest in evidence.judged_on]
+    if not shared:
+        return Check(
+            name=name,
+            outcome="not_measurable",
+            limit=limits.margin_points,
+            unit="points",
+            samples=0,
+            reason=f"none of the {len(evidence.judged_on):,} samples that the champion was judged on is a test sample today",
+            remedy="bring its test samples back into the data, or answer for what cannot be compared with a waiver",
+        )
+    earlier = champion.take(np.array(shared, dtype=np.int64))
+    note = f"on {_how_many(len(earlier), len(evidence.judged_on))} that the champion was judged on"
+    remedy = "train on more of the earlier samples, or longer; keep the champion until then"
+    return _drop("champion", remedy, earlier, _taken(evidence, earlier.sample_sha256), limits, name=name, note=note)
+
+
+def _how_many(found: int, all_of_them: int) -> str:
+    return f"{found:,} of the {all_of_them:,} samples" if found < all_of_them else f"the {found:,} samples"
+
+
 def _where_answered(other: Predictions, evidence: Evidence) -> Evidence:
     """The evidence on the samples that a release of earlier folds answered, where groups have joined since.
 
     On those both models' answers are of groups that neither had met. How many groups that leaves, and whether they are
     enough, is for the bounds to say.
     """
-    candidate, groups = evidence.candidate, evidence.groups
-    position = {digest: index for index, digest in enumerate(candidate.sample_sha256)}
-    if groups is None or not len(other) < len(candidate) or not position.keys() >= set(other.sample_sha256):
+    candidate = evidence.candidate
+    known = set(candidate.sample_sha256)
+    if evidence.groups is None or not len(other) < len(candidate) or not known >= set(other.sample_sha256):
         return evidence
-    shared = np.array([position[digest] for digest in other.sample_sha256], dtype=np.int64)
+    return _taken(evidence, other.sample_sha256)
+
+
+def _taken(evidence: Evidence, digests: Sequence[str]) -> Evidence:
+    """The evidence on some of the samples, in the order given."""
+    position = {digest: index for index, digest in enumerate(evidence.candidate.sample_sha256)}
+    missing = [digest for digest in digests if digest not in position]
+    if missing:
+        raise GateError(
+            f"the champion answered sample {missing[0][:12]}…, the candidate did not; evaluate both on one split"
+        )
+    shared = np.array([position[digest] for digest in digests], dtype=np.int64)
     return dataclasses.replace(
         evidence,
-        candidate=candidate.take(shared),
+        candidate=evidence.candidate.take(shared),
         reference=evidence.reference.take(shared),
-        groups=tuple(groups[index] for index in shared),
+        groups=None if evidence.groups is None else tuple(evidence.groups[index] for index in shared),
         slices={},
         corrupted={},
     )
 
 
-def _drop(name: str, remedy: str, other: Predictions, evidence: Evidence, limits: GateLimits) -> Check:
+def _drop(
+    other_name: str,
+    remedy: str,
+    other: Predictions,
+    evidence: Evidence,
+    limits: GateLimits,
+    *,
+    name: str = "",
+    note: str = "",
+) -> Check:
     margin, quality = limits.margin_points, evidence.quality
-    question = Question(f"{quality.word} against {name}", "drop", "margin", "points", remedy)
+    check = name or f"{quality.word} against {other_name}"
+    question = Question(check, "drop", "margin", "points", remedy, note=note)
     found = drop_bounds(
-        quality, evidence.candidate, other, evidence.groups, margin, limits.confidence_of_each, name=name
+        quality, evidence.candidate, other, evidence.groups, margin, limits.confidence_of_each, name=other_name
     )
     return answer_paired(question, found, margin)
 

@@ -15,7 +15,7 @@ from edgewright.bundle import read_bundle
 from edgewright.errors import BundleError, DataError, EngineError, RegistryError, StageError
 from edgewright.pipeline.answering import answer, labels_of, postprocessing_for
 from edgewright.pipeline.artifact_store import Artifact, ArtifactStore, Stage
-from edgewright.pipeline.evidence import NoneYet, Unavailable
+from edgewright.pipeline.evidence import Answered, NoneYet, Unavailable
 from edgewright.pipeline.isolation import run_isolated
 from edgewright.pipeline.judging import Incumbent
 from edgewright.pipeline.model_engine import ModelEngine
@@ -48,7 +48,7 @@ def incumbent_predictions(
     version: ModelVersion | None,
     snapshots: Sequence[SnapshotResult],
     task: TaskSettings,
-) -> Incumbent:
+) -> Incumbent | Answered:
     """The answers of a released version on today's test samples.
 
     They are kept with the release. Where the test split has changed since, its bundle is run again: a test sample stays one
@@ -56,8 +56,8 @@ def incumbent_predictions(
     test; then the comparison is over the samples that both builds answered, each by a model that never met their group.
 
     Returns:
-        The predictions; ``NoneYet`` where there is no such version; ``Unavailable`` with the reason where its answers cannot
-        be had.
+        The predictions; with the samples that it was judged on, where those are others than today's; ``NoneYet`` where there
+        is no such version; ``Unavailable`` with the reason where its answers cannot be had.
     """
     if version is None:
         return NoneYet()
@@ -72,7 +72,9 @@ def incumbent_predictions(
             if len(snapshots) > 1:
                 return _answered_by_both(kept, wanted, labels, version)
             folder = download(tracking, version, BUNDLE, Path(scratch))
-            return _run_again(store, folder, version, snapshots[0], task)
+            answers = _run_again(store, folder, version, snapshots[0], task)
+            judged_on = frozenset(kept.sample_sha256)
+            return answers if judged_on == set(wanted) else Answered(answers, judged_on)
         except (RegistryError, BundleError, DataError, EngineError, StageError) as error:
             return Unavailable(str(error))
 

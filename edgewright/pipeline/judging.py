@@ -10,6 +10,7 @@ from edgewright.errors import GateError
 from edgewright.pipeline.artifact_store import ArtifactStore
 from edgewright.pipeline.built import Fold, TargetBuild, pool, pooled_answers
 from edgewright.pipeline.evidence import (
+    Answered,
     Budgets,
     Corrupted,
     Evidence,
@@ -141,8 +142,8 @@ def decide(
     built: TargetBuild,
     choices: Sequence[Choice],
     stressed: Robustness,
-    champion: Incumbent,
-    baseline: Incumbent,
+    champion: Incumbent | Answered,
+    baseline: Incumbent | Answered,
     waivers: Sequence[Waiver] = (),
 ) -> Decision:
     """Lets the gate judge what was chosen, on test samples.
@@ -152,7 +153,7 @@ def decide(
         built: What was built for the target.
         choices: From `choose`.
         stressed: What the choices and the reference answer on corrupted samples.
-        champion: The champion's answers on the same test samples.
+        champion: The champion's answers on the same test samples, and where they are new, which of them are not.
         baseline: The pinned baseline's.
         waivers: Checks that a person lets pass.
     """
@@ -164,8 +165,9 @@ def decide(
             quality=built.quality,
             candidate=pooled_answers(store, built.folds, choice.of_fold),
             reference=reference,
-            champion=champion,
-            baseline=baseline,
+            champion=_answers(champion),
+            baseline=_answers(baseline),
+            judged_on=champion.judged_on if isinstance(champion, Answered) else None,
             measured=_measured(built, choice.released, limits.confidence_of_each),
             groups=built.facts.groups,
             slices=built.facts.slices,
@@ -207,6 +209,10 @@ def judge_with_waivers(
         raise GateError(f"waiver: the gate asks no {unknown[0]!r}. Checks that did not pass on {target_name}: {names}.")
     needed = tuple(waiver for waiver in waivers if verdict.check(waiver.check).outcome != "pass")
     return ask(needed) if needed else verdict
+
+
+def _answers(incumbent: Incumbent | Answered) -> Incumbent:
+    return incumbent.answers if isinstance(incumbent, Answered) else incumbent
 
 
 def _contender(fold: Fold, name: str, reference: str, measured: MeasureResult | None) -> Contender:

@@ -15,7 +15,6 @@ from edgewright.bench_report import BenchReport, parse_report
 from edgewright.pipeline.artifact_store import ArtifactStore
 from edgewright.pipeline.built import TargetBuild
 from edgewright.pipeline.judging import Decision
-from edgewright.pipeline.model_engine import ENGINE_OF
 from edgewright.pipeline.run_logging import log_runs, log_verdict, verdict_tags
 from edgewright.pipeline.stages.pack import PackResult
 from edgewright.pipeline.tracking import (
@@ -79,6 +78,8 @@ def publish(
     decision: Decision,
     packed: Mapping[str, PackResult],
     champion: ModelVersion | None,
+    *,
+    promotes: bool = True,
 ) -> Published:
     """Logs, registers and, when the verdict is ``pass``, promotes.
 
@@ -89,6 +90,7 @@ def publish(
         decision: What the gate said.
         packed: Bundles by variant: of all that were put to the gate, and of the reference.
         champion: The champion that the verdict compared with.
+        promotes: Whether what passes becomes champion; otherwise it is candidate until a person decides.
 
     Raises:
         ChampionMovedError: Another champion took office, or a device's report arrived, since the verdict: judge again,
@@ -107,7 +109,6 @@ def publish(
         verdict=verdict.outcome,
         variant=decision.chosen,
         reference_bundle_sha256=packed[built.reference].sha256,
-        description=_describe(built, decision),
         tags={**_waiver_tag(verdict), JUDGED_BY: BY_BUILD, "edgewright.data_sha256": built.data_sha256},
     )
     if version.tags.get(JUDGED_BY) == BY_REPORT and built.measured is None and decision.chosen not in built.reports:
@@ -128,12 +129,18 @@ def publish(
             log_verdict(tracking, run_ids[each.choice.released], each.verdict)
     waived = f", waived: {_waiver_tag(verdict)['edgewright.waiver']}" if verdict.waivers else ""
     reason = f"build {built.build} passed the gate{waived}"
-    in_office, note = settle(tracking, version, verdict.outcome, champion, reason)
+    in_office, note = settle(tracking, version, verdict.outcome, champion, reason, promotes=promotes)
     return Published(version.version, version.bundle_sha256, run_ids, in_office, note)
 
 
 def settle(
-    tracking: Tracking, version: ModelVersion, outcome: str, champion: ModelVersion | None, reason: str
+    tracking: Tracking,
+    version: ModelVersion,
+    outcome: str,
+    champion: ModelVersion | None,
+    reason: str,
+    *,
+    promotes: bool = True,
 ) -> tuple[int | None, str]:
     """Moves aliases as a verdict allows; returns the champion's number and what happened, in words.
 
@@ -150,7 +157,7 @@ def settle(
         return current, f"{keeps}; version {number} was refused"
     if version.withdrawn:
         return current, f"{keeps}; version {number} was rolled back before ({version.withdrawn}): promote it by hand"
-    if outcome == "not_measurable":
+    if outcome == "not_measurable" or not promotes:
         set_candidate(tracking, model, target, number)
         return (
             current,
@@ -171,17 +178,6 @@ def settle(
 
 def _waiver_tag(verdict: Verdict) -> dict[str, str]:
     return {key: text for key, text in verdict_tags(verdict).items() if key == "edgewright.waiver"}
-
-
-def _describe(built: TargetBuild, decision: Decision) -> str:
-    name = f"{built.recipe.model}.{built.target_name}"
-    engine = ENGINE_OF[built.variants[decision.chosen].variant.format]
-    return (
-        f"**{decision.chosen}** of build `{built.build}` for **{built.target_name}** ({built.target.platform}, "
-        f"{engine}). {built.recipe.description}\n\n{decision.verdict.to_markdown()}\n\n"
-        f"Pull it: `edgewright-agent pull --registry URL --model {built.recipe.model} --target {built.target_name} "
-        f"--into DIR` (registered as `{name}`)."
-    )
 
 
 __all__ = ["ChampionMovedError", "Published", "device_reports", "publish", "settle"]

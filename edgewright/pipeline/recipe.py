@@ -17,6 +17,7 @@ from edgewright.pipeline.architecture import ArchitectureSettings, EntryPointSet
 from edgewright.pipeline.data_settings import DataSettings
 from edgewright.pipeline.document import parse_fields, read_document
 from edgewright.pipeline.model_engine import runs
+from edgewright.pipeline.nightly_settings import NightlySettings
 from edgewright.pipeline.recipe_rules import Sections, check_sections
 from edgewright.pipeline.robustness_settings import RobustnessSettings
 from edgewright.pipeline.targets import Name, Strict, Target
@@ -134,6 +135,7 @@ class Recipe(Strict):
     targets: list[Name] = Field(min_length=1, max_length=20, description="names from targets.yaml")
     objective: ObjectiveSettings = Field(ObjectiveSettings(), description="how the best variant is chosen")
     gate: GateSettings = Field(description="what a release must show on the test split")
+    nightly: NightlySettings = Field(NightlySettings(), description="what a retrain does that nobody watches")
 
     @model_validator(mode="before")
     @classmethod

@@ -9,7 +9,7 @@ from edgewright.durable import replace_file
 from edgewright.pipeline.artifact_store import ArtifactStore
 from edgewright.pipeline.stages.report import ReportResult
 from edgewright.pipeline.summary import BuildSummary, TargetSummary
-from edgewright.pipeline.tracking import Tracking, run_tags, update_run
+from edgewright.pipeline.tracking import Tracking, run_tags, update_run, write_pages
 
 PAGE = "report.html"
 FIGURES = "figures"
@@ -42,12 +42,16 @@ def log_missing(tracking: Tracking, summary: BuildSummary, target: TargetSummary
 def log_report(store: ArtifactStore, tracking: Tracking, report: ReportResult, target: TargetSummary) -> None:
     """Adds the figures to every run of a target, and the page to the chosen one's; nothing that is there already.
 
+    The pages of the target's releases, which show some of the figures, are brought up to date.
+
     Raises:
         RegistryError: The registry refused or cannot be reached.
     """
+    anew = False
     for variant in target.variants:
         if run_tags(tracking, variant.run_id).get(REPORT_TAG) == report.page.sha256:
             continue
+        anew = True
         with tempfile.TemporaryDirectory() as scratch:
             figures = Path(scratch) / FIGURES
             figures.mkdir()
@@ -59,6 +63,7 @@ def log_report(store: ArtifactStore, tracking: Tracking, report: ReportResult, t
                 page.write_bytes(store.read(report.page))
                 artifacts[PAGE] = page
             update_run(tracking, variant.run_id, tags={REPORT_TAG: report.page.sha256}, artifacts=artifacts)
+    write_pages(tracking, target.verdict.model, target.target, target.version if anew else None)
 
 
 def _figures_of(report: ReportResult, target: str, variant: str) -> dict[str, str]:

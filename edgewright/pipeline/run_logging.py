@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from edgewright.measurement import Measurement
 from edgewright.pipeline.artifact_store import ArtifactStore
 from edgewright.pipeline.built import BuiltVariant, TargetBuild, pooled_answers
 from edgewright.pipeline.incumbents import BUNDLE, PREDICTIONS
@@ -26,6 +27,7 @@ REFERENCE = "reference"
 VERDICT = "verdict.json"
 CONTEXT = "context.json"
 SPARSITY = "layer_sparsity.json"
+MEASUREMENT = "measurement.json"
 
 
 def git_commit(folder: Path) -> str:
@@ -71,6 +73,9 @@ def log_runs(
                 artifacts[SPARSITY] = _write(folder / SPARSITY, json.dumps(shares, indent=1))
             if variant.quantize and variant.quantize.audit:
                 artifacts["calibration.json"] = _write(folder / "calibration.json", _calibration(variant))
+            measured = _measurement(built, name)
+            if measured is not None:
+                artifacts[MEASUREMENT] = _write(folder / MEASUREMENT, json.dumps(measured.to_json(), indent=1))
             if judged:
                 artifacts[VERDICT] = _write(folder / VERDICT, judged.verdict.to_json())
                 artifacts["verdict.md"] = _write(folder / "verdict.md", judged.verdict.to_markdown())
@@ -152,6 +157,14 @@ def _context(built: TargetBuild, variant: str) -> str:
         },
         indent=1,
     )
+
+
+def _measurement(built: TargetBuild, name: str) -> Measurement | None:
+    """What each fresh process measured: medians alone do not say how far they can be trusted."""
+    if built.measured is not None:
+        return built.measured.measurements[name]
+    report = built.reports.get(name)
+    return None if report is None else report.measurement
 
 
 def _layer_sparsity(variant: BuiltVariant) -> dict[str, float]:

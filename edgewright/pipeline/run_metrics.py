@@ -1,7 +1,8 @@
 """The figures and settings that people compare variants by: one set of keys for every run, units in the names.
 
 What was not measured is absent, never 0. The table of a build, its summary file and its runs in the registry show the very
-same figures, because they all come from here.
+same figures, because they all come from here; they have the digits that a measurement has, so that a column of the
+registry's page holds them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from edgewright.pipeline.task_settings import AnomalySettings, ClassificationSet
 
 # The tracking server takes no other characters in the name of a metric.
 _NOT_IN_A_KEY = re.compile(r"[^\w\-. ]", re.ASCII)
+# More digits than any of these figures has, and as many as a column of the tracking server's page shows.
+_DIGITS = 6
 
 
 def metrics_of(built: TargetBuild, name: str, answers: Predictions, reference: Predictions) -> dict[str, float]:
@@ -36,25 +39,37 @@ def metrics_of(built: TargetBuild, name: str, answers: Predictions, reference: P
     variant, quality = built.variants[name], built.quality
     figure, base = (quality.of(each, built.facts.groups) for each in (answers, reference))
     validation = [fold.variants[name].evaluation.validation_pct for fold in built.folds]
+    # In the order in which a run's page lists them.
     metrics = {
-        **_answer_metrics(built, answers, reference),
         f"{quality.key}_pct": figure,
         f"{quality.key}_drop_points": base - figure,
-        f"validation_{quality.key}_pct": float(np.mean(validation)),
         "size_kib": variant.evaluation.size_bytes / 1024,
+        **_latencies(built, name),
+        **_answer_metrics(built, answers, reference),
+        f"validation_{quality.key}_pct": float(np.mean(validation)),
         "compressed_size_kib": variant.evaluation.compressed_size_bytes / 1024,
         "sparsity_pct": variant.compress.sparsity_pct,
         **_costs("", variant.compress.after),
         **_costs("_before", variant.compress.before),
         "export_parity": variant.compress.parity,
     }
+    return _legible(metrics)
+
+
+def _latencies(built: TargetBuild, name: str) -> dict[str, float]:
+    """What was measured here, or by a device since; empty where nothing was."""
     report = built.reports.get(name)
     if built.measured is not None:
         measurements = built.measured.measurements
-        metrics |= latency_metrics(measurements[name], measurements[built.reference])
-    elif report is not None:
-        metrics |= latency_metrics(report.measurement, report.reference)
-    return metrics
+        return latency_metrics(measurements[name], measurements[built.reference])
+    return {} if report is None else latency_metrics(report.measurement, report.reference)
+
+
+def _legible(metrics: dict[str, float]) -> dict[str, float]:
+    """Counts as they are, everything else with the digits that it has: 0.02, not 0.019999999999996."""
+    return {
+        key: value if float(value).is_integer() else float(f"{value:.{_DIGITS}g}") for key, value in metrics.items()
+    }
 
 
 def _answer_metrics(built: TargetBuild, answers: Predictions, reference: Predictions) -> dict[str, float]:
@@ -117,6 +132,8 @@ def latency_metrics(own: Measurement, reference: Measurement | None) -> dict[str
     metrics = {
         "latency_p50_ms": own.latency_p50_ms,
         "latency_p95_ms": own.latency_p95_ms,
+        # Bar charts label their bars with two decimals: in milliseconds all small models would be 0.1.
+        "latency_p95_us": 1000 * own.latency_p95_ms,
         "latency_p99_ms": own.latency_p99_ms,
         "cpu_p50_ms": own.cpu_p50_ms,
         "load_ms": own.load_ms,
@@ -126,7 +143,7 @@ def latency_metrics(own: Measurement, reference: Measurement | None) -> dict[str
     speedup = measure.figures(own, reference, 0.95).speedup
     if speedup is not None:
         metrics["speedup_x"] = speedup.point
-    return metrics
+    return _legible(metrics)
 
 
 def settings_of(built: TargetBuild, name: str) -> dict[str, Any]:

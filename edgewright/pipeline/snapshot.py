@@ -185,7 +185,7 @@ def take_snapshot(dataset: Dataset, split_rule: SplitRule, minimums: Minimums | 
     check_rule_fits(dataset, split_rule.test_share)
     digests = sample_digests(dataset.images)
     where = f"{dataset.name} ({dataset.source})"
-    assigned = _assign(dataset, digests, split_rule)
+    assigned = assign(dataset, digests, split_rule)
     return freeze(where, dataset, digests, assigned, minimums or Minimums(), _SHARE_REMEDIES)
 
 
@@ -242,8 +242,8 @@ def freeze(
     )
 
 
-def _assign(dataset: Dataset, digests: Sequence[str], rule: SplitRule) -> list[SplitName]:
-    """Name every sample's split."""
+def assign(dataset: Dataset, digests: Sequence[str], rule: SplitRule) -> list[SplitName]:
+    """Name every sample's split: by its group's name, or its own digest; a fixed test split stays as it is."""
     if dataset.groups is None:
         assigned = [rule.split_of(digest) for digest in digests]
     else:

@@ -18,6 +18,9 @@ SPLIT_NAMES: tuple[SplitName, ...] = ("train", "calibration", "validation", "tes
 
 # Part of every sample's fate: another salt would move nearly every sample to another split.
 _SALT = b"edgewright split 1\0"
+# Likewise, of samples that join data whose test split the publisher fixed. Another salt than the rule's, so that the shares
+# of the rest hold for what does not test.
+_SALT_OF_NEW = b"edgewright new samples 1\0"
 _UNIT_BITS = 53  # what a float64 holds exactly: the unit interval's points are the same on every machine
 
 
@@ -58,8 +61,7 @@ class SplitRule:
 
     def split_of(self, digest: str) -> SplitName:
         """Say which split a sample or a group with this sha256 (hex) belongs to, for life."""
-        salted = hashlib.sha256(_SALT + bytes.fromhex(digest)).digest()
-        position = (int.from_bytes(salted[:8], "big") >> (64 - _UNIT_BITS)) / 2**_UNIT_BITS
+        position = _position(_SALT, digest)
         if position < self.test_share:
             return "test"
         if position >= 1 - self.validation_share:
@@ -90,3 +92,18 @@ class Minimums:
 def group_sha256(group: str) -> str:
     """Digest a group's name: sha256, 64 hex digits."""
     return hashlib.sha256(group.encode("utf-8")).hexdigest()
+
+
+def joins_test(digest: str, test_share: float) -> bool:
+    """Whether a new sample or group with this sha256 (hex) tests, where the publisher fixed the test split.
+
+    The rest of the new samples is split by the data's own rule. A larger share adds test samples and takes none away.
+    """
+    return _position(_SALT_OF_NEW, digest) < test_share
+
+
+def _position(salt: bytes, digest: str) -> float:
+    """A place in the unit interval that follows from a digest alone."""
+    salted = hashlib.sha256(salt + bytes.fromhex(digest)).digest()
+    position: float = (int.from_bytes(salted[:8], "big") >> (64 - _UNIT_BITS)) / 2**_UNIT_BITS
+    return position

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from edgewright.errors import DiskFullError, EdgewrightError, RecipeError, Stage
 from edgewright.pipeline.datasets import digits
 from edgewright.pipeline.datasets.dataset import take_subset
 from edgewright.pipeline.recipe import Recipe
-from edgewright.pipeline.tracking import Tracking, champion, promote, tracking_server, versions
+from edgewright.pipeline.tracking import Tracking, champion, promote, versions
 from edgewright.pipeline.workspace import open_workspace
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -47,18 +47,6 @@ RECIPE: dict[str, Any] = {
 P50 = {"name": "p50", "prune": {"sparsity": 0.5, "fine_tune_epochs": 4}}
 
 
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracking]:
-    """The module's workspace, with its server up."""
-    with pytest.MonkeyPatch.context() as patch:
-        home = tmp_path_factory.mktemp("flow") / "home"
-        patch.setenv("EDGEWRIGHT_HOME", str(home))
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        with tracking_server(home) as tracking:
-            yield tracking
-
-
 @pytest.fixture
 def test_images(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Let the data set have so many test images of each digit from now on."""
@@ -82,7 +70,8 @@ def build(
     YAML().dump(TARGETS, targets)
 
     def run(**changes: Any) -> Any:
-        return release_model(Recipe.model_validate({**RECIPE, **changes}), str(targets))
+        state = release_model(Recipe.model_validate({**RECIPE, **changes}), str(targets), return_state=True)
+        return state.result(raise_on_failure=state.name not in {"Refused", "Incomplete"})
 
     return run
 
@@ -195,7 +184,7 @@ def test_a_full_disk_ends_the_build_instead_of_leaving_a_variant_out(
 def test_pruning_that_does_not_fit_the_training_is_refused_before_anything_is_trained(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows import release_model as flow
+    from flows import build_release as flow
 
     monkeypatch.setattr(flow, "build_variants", None)
     late = {"method": "magnitude", "sparsity": 0.5, "schedule": "polynomial", "end_step": 9999, "fine_tune_epochs": 2}

@@ -48,7 +48,7 @@ def dataset_from_arrays(
     answers = _array(where, "y", y)
     labels: npt.NDArray[Any]
     labels, names = _values(where, answers, labels_names) if values else _labels(where, answers, labels_names)
-    groups = None if group is None else _groups(where, _array(where, "group", group))
+    groups = None if group is None else texts_of_samples(where, _array(where, "group", group))
     dataset = Dataset(
         name=name,
         images=samples,
@@ -146,18 +146,28 @@ def _values(
     return y.astype(np.float64), ()
 
 
-def _groups(where: str, group: npt.NDArray[Any]) -> tuple[str, ...]:
-    if group.ndim != 1 or group.dtype.kind not in "iuU":
+def texts_of_samples(where: str, array: npt.NDArray[Any], word: str = "group") -> tuple[str, ...]:
+    """Turn an array that names something of each sample into texts.
+
+    Args:
+        where: What the samples belong to; errors start with it.
+        array: ``[N]`` texts or integers.
+        word: What it names.
+
+    Raises:
+        DataError: It holds neither texts nor integers, or a text has space around it.
+    """
+    if array.ndim != 1 or array.dtype.kind not in "iuU":
         raise DataError(
-            f"{where}: group is {group.dtype} {list(group.shape)}, need integers or texts [N]. "
-            "Store one group per sample."
+            f"{where}: {word} is {array.dtype} {list(array.shape)}, need integers or texts [N]. "
+            f"Store one {word} per sample."
         )
-    texts = tuple(str(value) for value in group.tolist())
+    texts = tuple(str(value) for value in array.tolist())
     bad = [index for index, text in enumerate(texts) if text != text.strip()]
     if bad:
         shown = ", ".join(str(index) for index in bad[:_SHOWN])
         raise DataError(
-            f"{where}: the groups of samples {shown} have space around them (the first is {texts[bad[0]]!r}), so that one "
-            "group would count as two. Strip them."
+            f"{where}: the {word}s of samples {shown} have space around them (the first is {texts[bad[0]]!r}), so that one "
+            f"{word} would count as two. Strip them."
         )
     return texts

@@ -192,10 +192,11 @@ def take_subset(dataset: Dataset, per_class_train: int | None, per_class_test: i
         for label in range(len(dataset.labels_names)):
             members = by_digest[(part & (dataset.labels == label))[by_digest]]
             kept[members[:limit]] = True
-    return _at(dataset, np.flatnonzero(kept))
+    return at(dataset, np.flatnonzero(kept))
 
 
-def _at(dataset: Dataset, indices: npt.NDArray[np.int64]) -> Dataset:
+def at(dataset: Dataset, indices: npt.NDArray[np.int64]) -> Dataset:
+    """The samples at these positions, in that order."""
     return replace(
         dataset,
         images=dataset.images[indices],

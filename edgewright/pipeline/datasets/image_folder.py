@@ -7,6 +7,7 @@ does not make.
 
 from __future__ import annotations
 
+import io
 import re
 import warnings
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ Mode = Literal["grey", "rgb"]
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # 50 million pixels are 150 MB as RGB; a 10 kB file can claim more, and means harm or a mistake.
 MAX_PIXELS = 50_000_000
+
+FILE = "file"  # the column that holds each picture's path
 
 _FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _PILLOW_MODES: dict[str, str] = {"grey": "L", "rgb": "RGB"}
@@ -66,16 +69,16 @@ def load(
         raise DataError(f"{folder}: size_px is {size_px}, needs a height and a width of at least 1 pixel each.")
     classes = _list_classes(folder)
     files = [file for pictures in classes.values() for file in pictures]
-    groups = None if group_pattern is None else _find_groups(files, group_pattern)
+    groups = None if group_pattern is None else find_groups(files, group_pattern)
     return Dataset(
         name=name or folder.resolve().name,
-        images=_stack(files, [_read(file, mode, size_px) for file in files]),
+        images=_stack(files, [read_picture(file, mode, size_px) for file in files]),
         labels=np.repeat(np.arange(len(classes)), [len(pictures) for pictures in classes.values()]),
         labels_names=tuple(classes),
         fixed_split=None,
         groups=groups,
         source=str(folder),
-        columns={"file": tuple(file.relative_to(folder).as_posix() for file in files)},
+        columns={FILE: tuple(file.relative_to(folder).as_posix() for file in files)},
     )
 
 
@@ -122,7 +125,12 @@ def _refuse(folder: Path, odd: list[Path], what: str) -> None:
         raise DataError(f"{odd[0]}: {what}{more}{': ' + names if names else ''}. Move or delete it.")
 
 
-def _find_groups(files: list[Path], pattern: str) -> tuple[str, ...]:
+def find_groups(files: list[Path], pattern: str) -> tuple[str, ...]:
+    """Find each picture's group in its file name.
+
+    Raises:
+        DataError: The pattern is none, or finds nothing in a name.
+    """
     try:
         compiled = re.compile(pattern)
     except re.error as error:
@@ -140,10 +148,26 @@ def _find_groups(files: list[Path], pattern: str) -> tuple[str, ...]:
     return tuple(groups)
 
 
-def _read(file: Path, mode: Mode, size_px: tuple[int, int] | None) -> npt.NDArray[np.uint8]:
-    """Read one picture as uint8 ``[H, W]`` or ``[H, W, 3]``."""
+def read_picture(
+    file: Path, mode: Mode, size_px: tuple[int, int] | None, content: bytes | None = None
+) -> npt.NDArray[np.uint8]:
+    """Read one picture.
+
+    Args:
+        file: The picture.
+        mode: As in ``load``.
+        size_px: As in ``load``; None leaves its size.
+        content: The file's bytes where they were read already.
+
+    Returns:
+        uint8 ``[H, W]`` or ``[H, W, 3]``.
+
+    Raises:
+        DataError: It is no picture that can be taken as it is.
+    """
+    source = file if content is None else io.BytesIO(content)
     try:
-        with _warnings_as_errors(), Image.open(file, formats=_FORMATS) as picture:
+        with _warnings_as_errors(), Image.open(source, formats=_FORMATS) as picture:
             _check_picture(file, picture)
             upright = ImageOps.exif_transpose(picture).convert(_PILLOW_MODES[mode])
     except DataError:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgewright.errors import DataError
 from edgewright.pipeline.data_settings import (
@@ -24,6 +25,10 @@ from edgewright.pipeline.data_settings import (
 )
 from edgewright.pipeline.datasets.dataset import Dataset, content_sha256, take_subset
 from edgewright.pipeline.task_settings import AnomalySettings, RegressionSettings, TaskSettings
+
+if TYPE_CHECKING:
+    from edgewright.pipeline.datasets.table_recordings import TableLayout
+    from edgewright.pipeline.datasets.table_rows import RowLayout
 
 
 @dataclass(frozen=True)
@@ -204,13 +209,27 @@ def _load_entry_point(data: EntryPointDataSettings, values: bool) -> Dataset:
 def _load_table(data: TableSettings, values: bool) -> Dataset:
     from edgewright.pipeline.datasets import table_file, table_rows
 
+    layout = table_layout(data, values)
+    if isinstance(layout, table_rows.RowLayout):
+        return table_rows.load(Path(data.path), layout)
+    return table_file.load(Path(data.path), layout)
+
+
+def table_layout(data: TableSettings, values: bool) -> RowLayout | TableLayout:
+    """What is in the columns of a recipe's tables.
+
+    Raises:
+        DataError: The column of the answers is not named.
+    """
+    from edgewright.pipeline.datasets.table_recordings import TableLayout
+    from edgewright.pipeline.datasets.table_rows import RowLayout
+
     answer = data.target if values else data.label
     if answer is None:
         raise DataError(f"{data.path}: {'target' if values else 'label'} is missing. Name the column of the answers.")
     if data.window_samples is None:
-        layout = table_rows.RowLayout(answer, tuple(data.channels), data.group, data.delimiter, values)
-        return table_rows.load(Path(data.path), layout)
-    windows = table_file.TableLayout(
+        return RowLayout(answer, tuple(data.channels), data.group, data.delimiter, values)
+    return TableLayout(
         answer,
         tuple(data.channels),
         data.window_samples,
@@ -222,4 +241,3 @@ def _load_table(data: TableSettings, values: bool) -> Dataset:
         data.delimiter,
         values,
     )
-    return table_file.load(Path(data.path), windows)

@@ -17,7 +17,9 @@ from edgewright.pipeline.datasets.dataset_checks import LARGEST_VALUE
 _SHOWN_COLUMNS = 20
 
 
-def read_table(file: Path, columns: list[str], texts: list[str], delimiter: str) -> pa.Table:
+def read_table(
+    file: Path, columns: list[str], texts: list[str], delimiter: str, content: bytes | None = None
+) -> pa.Table:
     """Read some columns of a Parquet or CSV file.
 
     Args:
@@ -25,13 +27,18 @@ def read_table(file: Path, columns: list[str], texts: list[str], delimiter: str)
         columns: Which ones.
         texts: Those of them that name something: a CSV file's ``007`` must not become 7.
         delimiter: Between the columns of a CSV file.
+        content: The file's bytes where they were read already.
 
     Raises:
         DataError: The file is unreadable or empty, or a column is missing or there twice.
     """
+    source = file if content is None else pa.BufferReader(content)
     try:
-        table = _read_parquet(file) if file.suffix.lower() == ".parquet" else _read_csv(file, texts, delimiter)
-        names = table.column_names
+        if file.suffix.lower() == ".parquet":
+            table, names = _read_parquet(source, columns)
+        else:
+            table = _read_csv(source, texts, delimiter)
+            names = table.column_names
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: not a readable table ({error}). Save it again as UTF-8 CSV or Parquet.") from error
     for column in columns:
@@ -44,6 +51,22 @@ def read_table(file: Path, columns: list[str], texts: list[str], delimiter: str)
     if table.num_rows == 0:
         raise DataError(f"{file}: the table has no rows, needs at least one window of them. Remove the file.")
     return table.select(columns)
+
+
+def rows_lacking_values(table: pa.Table) -> npt.NDArray[np.bool_]:
+    """Which rows lack a value: an absent one, a number that is not finite, an empty name.
+
+    Returns:
+        bool ``[L]``.
+    """
+    lacking = np.zeros(table.num_rows, dtype=np.bool_)
+    for column in table.columns:
+        lacking |= column.is_null().to_numpy(zero_copy_only=False) if column.null_count else False
+        if pa.types.is_floating(column.type):
+            lacking |= ~np.isfinite(column.to_numpy().astype(np.float64))
+        elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            lacking |= np.array([text == "" for text in column.to_pylist()], dtype=np.bool_)
+    return lacking
 
 
 def channel_values(file: Path, table: pa.Table, column: str) -> npt.NDArray[np.float32]:
@@ -130,17 +153,19 @@ def text_values(file: Path, table: pa.Table, column: str) -> list[str]:
     return texts
 
 
-def _read_parquet(file: Path) -> pa.Table:
-    with pa.parquet.ParquetFile(file) as parquet:
-        return parquet.read()
+def _read_parquet(source: Path | pa.BufferReader, columns: list[str]) -> tuple[pa.Table, list[str]]:
+    """The columns that are there once, and the names of all."""
+    with pa.parquet.ParquetFile(source) as parquet:
+        names = parquet.schema_arrow.names
+        return parquet.read(columns=[name for name in columns if names.count(name) == 1]), names
 
 
-def _read_csv(file: Path, texts: list[str], delimiter: str) -> pa.Table:
+def _read_csv(source: Path | pa.BufferReader, texts: list[str], delimiter: str) -> pa.Table:
     # An empty cell is absent, whatever the column's type; "NA" and the like stay texts and are refused as such.
     convert = pa.csv.ConvertOptions(
         null_values=[""], strings_can_be_null=True, column_types=dict.fromkeys(texts, pa.string())
     )
-    return pa.csv.read_csv(file, parse_options=pa.csv.ParseOptions(delimiter=delimiter), convert_options=convert)
+    return pa.csv.read_csv(source, parse_options=pa.csv.ParseOptions(delimiter=delimiter), convert_options=convert)
 
 
 def _numbers(file: Path, table: pa.Table, column: str) -> npt.NDArray[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa  # type: ignore[import-untyped]
 
 from edgewright.errors import DataError
 from edgewright.pipeline.datasets.arrays import labels_from_texts
@@ -56,6 +57,39 @@ class RowLayout:
         return [name for name in (None if self.values else self.answer, self.group) if name]
 
 
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """What one table holds.
+
+    Attributes:
+        samples: float32 ``[N, F]``.
+        answers: N texts, or float64 ``[N]``.
+        groups: One per row; None where rows stand alone.
+    """
+
+    samples: npt.NDArray[np.float32]
+    answers: list[str] | npt.NDArray[np.float64]
+    groups: tuple[str, ...] | None
+
+
+def rows_of(file: Path, table: pa.Table, layout: RowLayout) -> Rows:
+    """Give a table's rows.
+
+    Args:
+        file: Where it was read from, for errors.
+        table: What ``read_table`` read.
+        layout: What is in the columns.
+
+    Raises:
+        DataError: A column is of the wrong type, or a value is absent, not finite or huge.
+    """
+    return Rows(
+        np.stack([channel_values(file, table, channel) for channel in layout.channels], axis=1),
+        (number_values if layout.values else text_values)(file, table, layout.answer),
+        None if layout.group is None else tuple(text_values(file, table, layout.group)),
+    )
+
+
 def load(path: Path, layout: RowLayout, name: str | None = None) -> Dataset:
     """Load one table or a folder of tables.
 
@@ -71,29 +105,23 @@ def load(path: Path, layout: RowLayout, name: str | None = None) -> Dataset:
         DataError: A file is odd or unreadable, a column is missing or of the wrong type, or a value is absent, not finite
             or huge. The message names file, column and row.
     """
-    files = list_tables(path)
-    tables = [read_table(file, layout.columns, layout.names, layout.delimiter) for file in files]
-    read = list(zip(files, tables, strict=True))
-    rows = [
-        np.stack([channel_values(file, table, channel) for channel in layout.channels], axis=1) for file, table in read
+    parts = [
+        rows_of(file, read_table(file, layout.columns, layout.names, layout.delimiter), layout)
+        for file in list_tables(path)
     ]
     labels: npt.NDArray[Any]
     names: tuple[str, ...] = ()
     if layout.values:
-        labels = np.concatenate([number_values(file, table, layout.answer) for file, table in read])
+        labels = np.concatenate([part.answers for part in parts])
     else:
-        texts = [text for file, table in read for text in text_values(file, table, layout.answer)]
-        labels, names = labels_from_texts(str(path), texts)
-    group = layout.group
+        labels, names = labels_from_texts(str(path), [text for part in parts for text in part.answers])
     return Dataset(
         name=name or path.resolve().stem,
-        images=np.concatenate(rows),
+        images=np.concatenate([part.samples for part in parts]),
         labels=labels,
         labels_names=names,
         fixed_split=None,
-        groups=None
-        if group is None
-        else tuple(text for file, table in read for text in text_values(file, table, group)),
+        groups=None if layout.group is None else tuple(group for part in parts for group in part.groups or ()),
         source=str(path),
         kind="row",
         channel_names=layout.channels,

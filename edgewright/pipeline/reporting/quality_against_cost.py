@@ -34,8 +34,7 @@ def draw(model: str, quality_word: str, target: TargetReport) -> Drawing:
     style(axes, f"{cost_word} ({unit}) · less is better", f"{quality_word} (%) · more is better")
     costs = [_cost(variant, by_latency) for variant in target.variants]
     qualities = [variant.quality_pct for variant in target.variants]
-    if min(costs) > 0 and max(costs) / min(costs) > _LOG_FROM_RATIO:
-        _logarithmic(axes)
+    set_cost_scale(axes, costs)
     front = pareto_front(costs, qualities)
     axes.plot(
         [costs[index] for index in front],
@@ -51,12 +50,14 @@ def draw(model: str, quality_word: str, target: TargetReport) -> Drawing:
     axes.margins(x=0.14, y=0.14)
     legend_below(figure, axes)
     line = [(costs[index], qualities[index]) for index in front]
-    label_points(axes, costs, qualities, [shortened(variant.name) for variant in target.variants], _corners(line))
+    label_points(axes, costs, qualities, [shortened(variant.name) for variant in target.variants], corners(line))
     return Drawing("quality_against_cost", _caption(quality_word, cost_word, target), figure)
 
 
-def _logarithmic(axes: Axes) -> None:
-    """A logarithmic axis with plain numbers at 1, 2 and 5 of each decade."""
+def set_cost_scale(axes: Axes, costs: Sequence[float]) -> None:
+    """Makes the axis of costs logarithmic where they differ much, with plain numbers at 1, 2 and 5 of each decade."""
+    if min(costs) <= 0 or max(costs) / min(costs) <= _LOG_FROM_RATIO:
+        return
     from matplotlib.ticker import LogLocator, NullLocator
 
     axes.set_xscale("log")
@@ -65,7 +66,7 @@ def _logarithmic(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
-def _corners(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def corners(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """The line through the points as it is drawn: level until the next point's cost, then up."""
     corners = list(points[:1])
     for before, after in pairwise(points):

@@ -66,7 +66,12 @@ def variants(report: BuildReport, target: TargetReport) -> Table:
 def checks(target: TargetReport) -> Table:
     """Every check of the verdict."""
     headings = ("check", "outcome", "figure", "limit", "interval", "over", "reason", "remedy")
-    return Table(headings, tuple(Row(_check(check), _emphasis(check)) for check in target.verdict.checks))
+    return Table(headings, tuple(check_row(check) for check in target.verdict.checks))
+
+
+def check_row(check: Check) -> Row:
+    """One check of a verdict."""
+    return Row(_check(check), _emphasis(check))
 
 
 def splits(report: BuildReport) -> Table:

@@ -14,12 +14,13 @@ import numpy.typing as npt
 
 from edgewright.errors import DataError
 from edgewright.pipeline.artifact_store import Artifact, ArtifactStore, Outcome, Stage
+from edgewright.pipeline.collected import CollectedSamples, join
 from edgewright.pipeline.data_settings import DataSettings
 from edgewright.pipeline.datasets.dataset import Dataset
 from edgewright.pipeline.datasets.loading import open_source
 from edgewright.pipeline.folds import GroupFolds, take_folds
 from edgewright.pipeline.snapshot import Snapshot, take_snapshot
-from edgewright.pipeline.split_rule import Minimums
+from edgewright.pipeline.split_rule import Minimums, SplitRule
 from edgewright.pipeline.task_settings import AnomalySettings, RegressionSettings, TaskSettings
 from edgewright.preprocessing import Preprocessing, SampleKind
 
@@ -106,16 +107,19 @@ class SnapshotsResult:
     folds: tuple[SnapshotResult, ...]
 
 
-def run(store: ArtifactStore, data: DataSettings, task: TaskSettings) -> Outcome[SnapshotsResult]:
+def run(
+    store: ArtifactStore, data: DataSettings, task: TaskSettings, collection: CollectedSamples | None = None
+) -> Outcome[SnapshotsResult]:
     """Loads, checks and splits the data set.
 
     Args:
         store: Where snapshots are kept.
         data: Which samples, and how they are split.
         task: What is asked of them: whether labels are classes or values, and which class is normal.
+        collection: Samples that were taken in since and join the splits; None: the recipe's own data alone.
 
     Raises:
-        DataError: The data breaks a rule.
+        DataError: The data breaks a rule, or what was taken in does not fit it.
     """
     source = open_source(data, task)
     # Another number of calibration samples or another metric is the same snapshot; only what follows from it changes.
@@ -123,8 +127,20 @@ def run(store: ArtifactStore, data: DataSettings, task: TaskSettings) -> Outcome
         "settings": data.model_dump(mode="json"),
         "task": {"kind": task.kind, "normal": task.normal if isinstance(task, AnomalySettings) else None},
         "files": source.sha256,
+        # Without a collection, what a build is remembered under is what it always was.
+        **({} if collection is None else {"collection": collection.inputs(test_is_fixed=fixes_test(data))}),
     }
-    return store.run_stage(STAGE, inputs, SnapshotsResult, lambda: _take(store, source.load(), data, task))
+
+    def load_all() -> Dataset:
+        return source.load() if collection is None else join(store, source.load(), collection)
+
+    return store.run_stage(STAGE, inputs, SnapshotsResult, lambda: _take(store, load_all(), data, task))
+
+
+def fixes_test(data: DataSettings) -> bool:
+    """Whether the publisher fixed the test split, so that no share of the data's own makes one."""
+    rule = data.split
+    return isinstance(rule, SplitRule) and rule.test_share == 0
 
 
 def split_dataset(dataset: Dataset, data: DataSettings, task: TaskSettings) -> tuple[Snapshot, ...]:

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -76,7 +76,7 @@ def database_uri(home: Path) -> str:
 
 def open_client(tracking: Tracking) -> Any:
     """An ``MlflowClient`` for ``tracking``; opened once per process and URI, safe to share between threads."""
-    return _open_client(tracking.uri)
+    return open_client_at(tracking.uri)
 
 
 def artifact_repository(tracking: Tracking, uri: str) -> Any:
@@ -149,8 +149,14 @@ def lock(tracking: Tracking, name: str) -> Iterator[None]:
         held.release()
 
 
+def alias_lock(tracking: Tracking, name: str) -> AbstractContextManager[None]:
+    """The one lock of a registered model: whoever writes its versions or aliases holds it and reads inside it."""
+    return lock(tracking, f"registry.{name}")
+
+
 @lru_cache(maxsize=8)
-def _open_client(uri: str) -> Any:
+def open_client_at(uri: str) -> Any:
+    """An ``MlflowClient`` for a tracking URI; opened once per process and URI, safe to share between threads."""
     silence()
     from mlflow import MlflowClient
 

@@ -131,7 +131,7 @@ def registered_name(model: str, target: str) -> str:
 
 @registry_errors("reading the registry")
 def registered_names(tracking: Tracking, model: str | None = None) -> tuple[str, ...]:
-    """Names of the registered models of ``model``, or of all models, sorted."""
+    """Names of the registered models of ``model``, or of all models, sorted; those without a target are not ours."""
     found: list[str] = []
     token = None
     while True:
@@ -139,7 +139,8 @@ def registered_names(tracking: Tracking, model: str | None = None) -> tuple[str,
         found += [str(each.name) for each in page]
         token = page.token
         if not token:
-            return tuple(sorted(name for name in found if model is None or name.partition(".")[0] == model))
+            ours = [name for name in found if all(NAME.fullmatch(part) for part in name.partition(".")[::2])]
+            return tuple(sorted(name for name in ours if model is None or name.partition(".")[0] == model))
 
 
 @registry_errors("reading the registry")

@@ -1,21 +1,21 @@
-"""Moving aliases: what devices run is one write, the alias ``champion``, and it is always the last one.
+"""Moving aliases: what devices run is one write, the alias ``champion``, and it is the last one that decides anything.
 
 Everything before that write only prepares: a kill in between leaves the old champion in office, and the next call under
-the same lock takes back or redoes what was prepared. A promotion writes to the promoted version alone: its
-``edgewright.replaced`` names the champion before it and its ``edgewright.line`` those before that, newest first. Going
-back marks what leaves as withdrawn and never goes to a withdrawn release, so it always ends.
+the same lock takes back or redoes what was prepared. What comes after it are pages for people, which decide nothing. A
+promotion writes to the promoted version alone: its ``edgewright.replaced`` names the champion before it and its
+``edgewright.line`` those before that, newest first. Going back marks what leaves as withdrawn and never goes to a withdrawn
+release, so it always ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from edgewright.errors import RegistryError
-from edgewright.pipeline.tracking.client import Tracking, lock, open_client, registry_errors
+from edgewright.pipeline.tracking.client import Tracking, alias_lock, open_client, registry_errors
 from edgewright.pipeline.tracking.model_version import (
     BASELINE,
     CANDIDATE,
@@ -26,6 +26,7 @@ from edgewright.pipeline.tracking.model_version import (
     registered_name,
     versions,
 )
+from edgewright.pipeline.tracking.pages import refresh_pages
 
 REPLACED = "edgewright.replaced"
 LINE = "edgewright.line"
@@ -58,11 +59,6 @@ class Promotion:
     champion: int
     replaced: int | None
     changed: bool
-
-
-def alias_lock(tracking: Tracking, name: str) -> AbstractContextManager[None]:
-    """The one lock of a registered model: whoever writes its versions or aliases holds it and reads inside it."""
-    return lock(tracking, f"registry.{name}")
 
 
 @registry_errors("promoting a version")
@@ -125,6 +121,7 @@ def promote(
         if CANDIDATE in chosen.aliases:
             client.delete_registered_model_alias(name, CANDIDATE)
         client.set_registered_model_alias(name, CHAMPION, str(version))
+        refresh_pages(tracking, model, target, version)
         return Promotion(name, version, current.version if current else None, changed=True)
 
 
@@ -157,6 +154,7 @@ def rollback(tracking: Tracking, model: str, target: str, *, reason: str, who: s
         beyond = [each for each in _line(known, earlier) if each.version != current.version]
         _point_previous(client, name, known, beyond[0] if beyond else None)
         client.set_registered_model_alias(name, CHAMPION, str(earlier.version))
+        refresh_pages(tracking, model, target, earlier.version)
         return Promotion(name, earlier.version, current.version, changed=True)
 
 
@@ -177,6 +175,7 @@ def set_candidate(tracking: Tracking, model: str, target: str, version: int) -> 
             )
         if not chosen.is_champion and CANDIDATE not in chosen.aliases:
             open_client(tracking).set_registered_model_alias(name, CANDIDATE, str(version))
+            refresh_pages(tracking, model, target)
 
 
 @registry_errors("pinning the baseline")
@@ -194,6 +193,7 @@ def pin_baseline(tracking: Tracking, model: str, target: str, version: int, *, r
         client = open_client(tracking)
         client.set_model_version_tag(name, str(version), PINNED, f"{reason} ({who}, {_now()})")
         client.set_registered_model_alias(name, BASELINE, str(version))
+        refresh_pages(tracking, model, target, version)
 
 
 def mend_aliases(tracking: Tracking, model: str, target: str) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgewright.errors import IntegrityError, RegistryError
-from edgewright.pipeline.tracking.client import Tracking, is_missing, open_client, registry_errors
+from edgewright.pipeline.tracking.client import Tracking, alias_lock, is_missing, open_client, registry_errors
 from edgewright.pipeline.tracking.model_version import (
     CANDIDATE,
     COMPLETE,
@@ -27,7 +27,8 @@ from edgewright.pipeline.tracking.model_version import (
     registered_names,
     versions,
 )
-from edgewright.pipeline.tracking.promotion import alias_lock, mend_aliases
+from edgewright.pipeline.tracking.pages import refresh_pages
+from edgewright.pipeline.tracking.promotion import mend_aliases
 
 VERDICTS = ("pass", "fail", "not_measurable")
 NEEDED_TAGS = ("edgewright.build", "edgewright.bundle_sha256", "edgewright.verdict", "edgewright.variant")
@@ -146,12 +147,15 @@ def set_verdict(
                 client.set_model_version_tag(name, str(version), key, value)
         if verdict == "fail" and CANDIDATE in found.aliases:
             client.delete_registered_model_alias(name, CANDIDATE)
+        refresh_pages(tracking, model, target, version)
         return get_version(tracking, model, target, version)
 
 
 @registry_errors("repairing the registry")
 def repair(tracking: Tracking, model: str) -> list[str]:
     """Finish or remove what a kill left behind in all registered models of ``model``; the champion is never moved.
+
+    Pages for people that are out of date are written anew on the way.
 
     Returns:
         One sentence for each thing that was mended; empty when nothing was.
@@ -165,6 +169,7 @@ def repair(tracking: Tracking, model: str) -> list[str]:
                 if version.build and not version.is_complete:
                     mended.append(_finish_or_delete(tracking, version))
             mended += mend_aliases(tracking, model, target)
+            refresh_pages(tracking, model, target)
     return mended
 
 

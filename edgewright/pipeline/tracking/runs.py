@@ -10,7 +10,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -33,13 +33,17 @@ TRUE = "true"
 # MLflow's limits on one call.
 METRICS_PER_CALL = 1000
 ENTRIES_PER_CALL = 100
+PAGE = 200
+
+# Without it MLflow asks whoever opens the experiment whether it is about machine learning.
+EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 EXPERIMENT_NOTE = """One run is one variant of a build, measured on one target: `<variant>@<target>`.
 
 To compare a build's variants: filter by `tags."edgewright.build" = '…'`, select the runs, press Compare. Metrics carry
 their unit in their name (`accuracy_pct`, `latency_p95_ms`, `size_kib`); what was not measured is absent, never 0.
-`edgewright.verdict` is the gate's answer for the variant that was chosen for its target. What devices run is not here:
-it is the alias `champion` of the registered model `<model>.<target>`.
+`edgewright.verdict` is the gate's answer for the variant that was chosen for its target. What devices run is the alias
+`champion` of the registered model `<model>.<target>`. The first build that ends writes more here.
 """
 
 
@@ -143,6 +147,43 @@ def run_tags(tracking: Tracking, run_id: str) -> dict[str, str]:
     return dict(open_client(tracking).get_run(run_id).data.tags)
 
 
+@registry_errors("reading a run's files")
+def fetch_present(tracking: Tracking, run_id: str, names: Iterable[str], into: Path) -> dict[str, Path]:
+    """Fetch those of the named files that a run has, into a folder; returns where they lie, by name.
+
+    Raises:
+        RegistryError: There is no such run, or the registry cannot be reached.
+    """
+    repository = artifact_repository(tracking, open_client(tracking).get_run(run_id).info.artifact_uri)
+    there = {each.path for each in repository.list_artifacts()}
+    return {name: Path(repository.download_artifacts(name, dst_path=str(into))) for name in names if name in there}
+
+
+def complete_runs(client: Any, experiment_id: str, more: str = "", limit: int | None = None) -> list[Any]:
+    """Complete runs of an experiment as MLflow gives them, newest first.
+
+    Args:
+        client: An ``MlflowClient``.
+        experiment_id: The experiment.
+        more: A further condition, e.g. `` and tags.`edgewright.build` = 'b1'``.
+        limit: The most that are wanted; None for all.
+    """
+    found: list[Any] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            f"tags.`{COMPLETE}` = '{TRUE}'{more}",
+            max_results=limit or PAGE,
+            order_by=["attributes.start_time DESC"],
+            page_token=token,
+        )
+        found += page
+        token = page.token
+        if not token or limit is not None:
+            return found
+
+
 def upload(tracking: Tracking, artifact_uri: str, artifacts: Mapping[str, Path]) -> None:
     """Store files and folders below a run's ``artifact_uri``, each under the path that it is keyed by."""
     if artifacts:
@@ -184,7 +225,8 @@ def _experiment(tracking: Tracking, client: Any, model: str) -> str:
         # A server gives its own proxied location; without one the same layout has to be asked for.
         location = f"{PROXIED}{model}" if tracking.is_direct else None
         try:
-            return str(client.create_experiment(model, location, tags={"mlflow.note.content": EXPERIMENT_NOTE}))
+            tags = {"mlflow.note.content": EXPERIMENT_NOTE, **EXPERIMENT_KIND}
+            return str(client.create_experiment(model, location, tags=tags))
         except MlflowException:
             found = client.get_experiment_by_name(model)
             if found is None:

@@ -1,9 +1,10 @@
 """The embedded tracking server: nothing to install, nothing to start, shared by every command that needs it at once.
 
 ``MLFLOW_TRACKING_URI`` names a server that is there already. Without it, the first user starts one on loopback (sqlite
-and files below the workspace), later users find it, and the last live one stops it. Users and the server are known by
-process id *and* creation time, so that a killed user does not count and a reused id is nobody. The state file is only a
-short cut: the server carries a mark in its environment, by which one that nobody remembers is found and used again.
+and files below the workspace), later users find it, and the last live one stops it; one that is *kept* stays up without
+users. Users and the server are known by process id *and* creation time, so that a killed user does not count and a
+reused id is nobody. The state file is only a short cut: the server carries a mark in its environment, by which one that
+nobody remembers is found and used again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from urllib.parse import urlsplit
 
 from edgewright.errors import RegistryError
 from edgewright.pipeline.tracking.client import Tracking, database_uri, store_folder
-from edgewright.pipeline.tracking.server_process import ServerProcess, SharedServer, is_listening, log_tail
+from edgewright.pipeline.tracking.server_process import ServerProcess, SharedServer, Use, is_listening, log_tail
 
 # A first start migrates the database and imports MLflow twice: 10-17 s on two idle cores, far more on busy ones.
 START_DEADLINE_S = 180.0
@@ -38,10 +39,15 @@ class TrackingServer:
 
     Usable as a context manager; entering begins, leaving closes. The server's start then overlaps the work between
     ``begin`` and ``wait``.
+
+    Args:
+        home: The workspace folder.
+        kept: Whether the server is to stay up when this hold and all others are given up, until ``release_server``.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, kept: bool = False) -> None:
         self._home = home
+        self._kept = kept
         self._remote = os.environ.get(VARIABLE, "").strip()
         self._shared = SharedServer(home)
         self._process: ServerProcess | None = None
@@ -76,7 +82,7 @@ class TrackingServer:
         self.begin()
         assert self._process is not None
         begun, restarts = time.monotonic(), 0
-        while not self._is_ready(self._process):
+        while not is_answering(self._process):
             waited_s = time.monotonic() - begun
             if not self._process.is_alive():
                 self._explain_end(restarts)
@@ -97,10 +103,11 @@ class TrackingServer:
         """Give up this hold; the last live user stops the server. A second call does nothing."""
         if self._process is not None:
             self._process = None
-            self._shared.leave()
+            if not self._kept:
+                self._shared.leave()
 
     def _join(self) -> None:
-        self._process, started = self._shared.join()
+        self._process, started = self._shared.keep() if self._kept else self._shared.join()
         self._started_here = self._started_here or started
 
     def _explain_end(self, restarts: int) -> None:
@@ -112,11 +119,6 @@ class TrackingServer:
                 f"the tracking server ended while it started; {store_folder(self._home) / 'server.log'} ends with:\n"
                 f"{tail}\nRepair what it names, or move {store_folder(self._home)} away to begin with an empty registry"
             )
-
-    @staticmethod
-    def _is_ready(process: ServerProcess) -> bool:
-        # Another server may have taken the port in the moment before ours did: the listener must be our own process.
-        return _answers(process.uri, 1.0, direct=True) is None and is_listening(process)
 
 
 @contextmanager
@@ -141,6 +143,26 @@ def stop_unused_server(home: Path) -> bool:
         Whether a server was stopped.
     """
     return SharedServer(home).leave()
+
+
+def server_use(home: Path) -> Use:
+    """Whether the embedded server of ``home`` lives, who uses it, and whether it is kept; for people who ask."""
+    return SharedServer(home).look()
+
+
+def release_server(home: Path) -> Use:
+    """Keep the embedded server of ``home`` no longer; it is stopped unless a live process uses it.
+
+    Returns:
+        Who uses it still; no server where it was stopped.
+    """
+    return SharedServer(home).release()
+
+
+def is_answering(process: ServerProcess, timeout_s: float = 1.0) -> bool:
+    """Whether an embedded server is ready for work."""
+    # Another server may have taken the port in the moment before ours did: the listener must be our own process.
+    return _answers(process.uri, timeout_s, direct=True) is None and is_listening(process)
 
 
 def metadata_uri(home: Path) -> str:

@@ -8,24 +8,33 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from edgewright.pipeline.live_process import (
+    Mark,
+    end,
+    folder_mark,
+    free_port,
+    listening_ports,
+    start_detached,
+    with_environment,
+)
 from edgewright.pipeline.tracking.client import Tracking, artifacts_folder, database_uri, lock, store_folder
 
 STOP_GRACE_S = 15.0
 TAIL_LINES = 12
 MARK = "EDGEWRIGHT_TRACKING_STORE"
+# The user that stands for nobody: its process is the server's own.
+_KEEPER = "kept"
+_NOT_INHERITED = ("MLFLOW_", "PREFECT_", "EDGEWRIGHT_DESK")
 
 # The same settings stand, with their reasons, in the repository's mlflow/server.env for servers run by other means.
 SERVER_SETTINGS = {
@@ -34,36 +43,6 @@ SERVER_SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
 }
-
-# Servers that this process started: a child that ends must be reaped by its parent, whoever stopped it.
-_CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
-
-
-@dataclass(frozen=True)
-class Mark:
-    """One process for life: its id, and when it was created (seconds since the epoch), which tells reused ids apart."""
-
-    pid: int
-    created: float
-
-    @staticmethod
-    def of(pid: int) -> Mark | None:
-        """The mark of a live process; None when there is none."""
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(pid)
-            if process.status() != psutil.STATUS_ZOMBIE:
-                return Mark(pid, process.create_time())
-        # Gone, or ended and waiting for its parent: where that is us, it is let go now.
-        child = _CHILDREN.pop(pid, None)
-        if child is not None:
-            child.wait()
-        return None
-
-    def is_alive(self) -> bool:
-        """Whether that very process still runs."""
-        now = Mark.of(self.pid)
-        # Creation times are reckoned from the boot time, which a clock correction moves a little.
-        return now is not None and abs(now.created - self.created) < 2.0
 
 
 @dataclass(frozen=True)
@@ -88,11 +67,32 @@ class ServerProcess:
         return self.mark.is_alive()
 
 
+@dataclass(frozen=True)
+class Use:
+    """What holds a server up at one moment.
+
+    Attributes:
+        server: The server, where one lives.
+        port: Its port, or the one that the next server will be given if it is free; 0 before the first.
+        kept: Whether it stays up without users, until it is released.
+        users: Ids of the live processes that use it.
+    """
+
+    server: ServerProcess | None
+    port: int
+    kept: bool
+    users: tuple[int, ...]
+
+
 @dataclass
 class _State:
     server: ServerProcess | None = None
     port: int = 0
     users: dict[str, Mark] = field(default_factory=dict)
+
+    def use(self) -> Use:
+        users = {mark.pid for token, mark in self.users.items() if token != _KEEPER}
+        return Use(self.server, self.port, _KEEPER in self.users, tuple(sorted(users)))
 
 
 class SharedServer:
@@ -112,12 +112,39 @@ class SharedServer:
             me = Mark.of(os.getpid())
             assert me is not None
             state.users[self._token] = me
-            started = False
-            if state.server is None:
-                state.port = _free_port(state.port)
-                state.server = _start(self._home, state.port)
-                started = True
-            return state.server, started
+            return self._find_or_start(state)
+
+    def keep(self) -> tuple[ServerProcess, bool]:
+        """Find or start the server, and have it stay up without users until ``release``. Ends with the server itself.
+
+        Returns:
+            As ``join``.
+        """
+        with self._state() as state:
+            server, started = self._find_or_start(state)
+            # A user that lives exactly as long as the server: nothing to keep remains when it dies.
+            state.users[_KEEPER] = server.mark
+            return server, started
+
+    def release(self) -> Use:
+        """Keep the server no longer: it is stopped unless a live process uses it.
+
+        Returns:
+            Who uses the server still; no server where it was stopped, or none ran.
+        """
+        if not store_folder(self._home).is_dir():
+            return _State().use()
+        with self._state() as state:
+            state.users.pop(_KEEPER, None)
+            self._stop_if_unused(state)
+            return state.use()
+
+    def look(self) -> Use:
+        """What holds the server up now; what a killed one left behind is ended."""
+        if not store_folder(self._home).is_dir():
+            return _State().use()
+        with self._state() as state:
+            return state.use()
 
     def leave(self) -> bool:
         """Stop being a user; the last one out stops the server.
@@ -129,11 +156,21 @@ class SharedServer:
             return False
         with self._state() as state:
             state.users.pop(self._token, None)
-            if state.users or state.server is None:
-                return False
-            _stop(_family(self._home))
-            state.server = None
-            return True
+            return self._stop_if_unused(state)
+
+    def _find_or_start(self, state: _State) -> tuple[ServerProcess, bool]:
+        if state.server is not None:
+            return state.server, False
+        state.port = free_port(state.port)
+        state.server = _start(self._home, state.port)
+        return state.server, True
+
+    def _stop_if_unused(self, state: _State) -> bool:
+        if state.users or state.server is None:
+            return False
+        end(_family(self._home), STOP_GRACE_S)
+        state.server = None
+        return True
 
     @contextmanager
     def _state(self) -> Iterator[_State]:
@@ -155,7 +192,7 @@ def is_listening(server: ServerProcess) -> bool:
     """Whether the server, or a process below it, owns its port."""
     try:
         leader = psutil.Process(server.pid)
-        sockets = [each for process in [leader, *leader.children(recursive=True)] for each in _listeners(process)]
+        sockets = [port for each in [leader, *leader.children(recursive=True)] for port in listening_ports(each)]
     except psutil.NoSuchProcess:
         return False
     return server.port in sockets
@@ -168,14 +205,6 @@ def log_tail(home: Path) -> str:
     return "\n".join(text.splitlines()[-TAIL_LINES:])
 
 
-def _listeners(process: Any) -> list[int]:
-    try:
-        found = process.net_connections("tcp")
-    except psutil.NoSuchProcess:
-        return []
-    return [each.laddr.port for each in found if each.status == psutil.CONN_LISTEN]
-
-
 def _start(home: Path, port: int) -> ServerProcess:
     folder = store_folder(home)
     command = [
@@ -183,35 +212,12 @@ def _start(home: Path, port: int) -> ServerProcess:
         *("--serve-artifacts", "--artifacts-destination", str(artifacts_folder(home))),
         *("--backend-store-uri", database_uri(home)),
     ]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    # Nothing of the one that starts it: it may be a flow's process, and others will use it when that has ended.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
     environment |= SERVER_SETTINGS | {MARK: _store_mark(home)}
-    with open(folder / "server.log", "wb") as log:
-        # A session of its own: an interrupt typed at the command must not take the server from its other users.
-        child = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    _CHILDREN[child.pid] = child
-    return ServerProcess(Mark(child.pid, psutil.Process(child.pid).create_time()), port)
-
-
-def _stop(family: list[Any]) -> None:
-    """End the processes of a server's group: politely first, and for certain after ``STOP_GRACE_S``."""
-    for ask in ("terminate", "kill"):
-        for process in family:
-            try:
-                getattr(process, ask)()
-            except psutil.NoSuchProcess:
-                continue
-        deadline = time.monotonic() + STOP_GRACE_S
-        while family and time.monotonic() < deadline:
-            family = [process for process in family if Mark.of(process.pid) is not None and process.is_running()]
-            time.sleep(0.05)
+    return ServerProcess(
+        start_detached(command, folder=folder, environment=environment, log=folder / "server.log"), port
+    )
 
 
 def _find_orphan(home: Path) -> ServerProcess | None:
@@ -222,40 +228,17 @@ def _find_orphan(home: Path) -> ServerProcess | None:
         mark = Mark.of(process.pid)
         if mark is not None and words[1:4] == ["-m", "mlflow", "server"]:
             return ServerProcess(mark, int(words[words.index("--port") + 1]))
-    _stop(family)
+    end(family, STOP_GRACE_S)
     return None
 
 
 def _family(home: Path) -> list[Any]:
     """All live processes that carry the store's mark: a server's leader and what it started."""
-    wanted, found = _store_mark(home), []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK) == wanted and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return found
+    return with_environment(MARK, _store_mark(home))
 
 
 def _store_mark(home: Path) -> str:
-    # Device and inode: the same path inside a container on this machine is another store.
-    folder = store_folder(home)
-    status = folder.stat()
-    return f"{status.st_dev}:{status.st_ino}:{folder}"
-
-
-def _free_port(wanted: int) -> int:
-    """``wanted`` if it is free, so that links and devices' settings outlive a restart, else any free port."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise OSError("no loopback port is free")
+    return folder_mark(store_folder(home))
 
 
 def _read_state(path: Path) -> _State:

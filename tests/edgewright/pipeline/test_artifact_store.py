@@ -17,9 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgewright.errors import IntegrityError, StageError
+from edgewright.errors import IntegrityError, SharedStoreError, StageError
 from edgewright.pipeline import artifact_store
 from edgewright.pipeline.artifact_store import Artifact, ArtifactStore, Outcome, Stage, artifacts_in, stage_key
+from edgewright.pipeline.object_store import FolderStore
 
 STAGE = Stage("shout", "edgewright.pipeline.progress", ("numpy",))
 
@@ -196,6 +197,134 @@ def test_a_record_under_another_key_is_not_believed(shouter: Shouter) -> None:
 def test_every_artifact_of_a_result_is_found_at_any_depth(store: ArtifactStore) -> None:
     one, two = store.put_bytes(b"1"), store.put_bytes(b"2")
     assert list(artifacts_in({"a": [one, (two,)], "b": Outcome(one, True, 0.0), "c": 5})) == [one, two, one]
+
+
+# --- a team's store -----------------------------------------------------------------------------------------------
+
+
+class Team:
+    """Two machines' stores in front of a shared one; whoever acts is named."""
+
+    def __init__(self, folder: Path) -> None:
+        self.shared = FolderStore(folder / "shared")
+        self.here, self.there = (Shouter(ArtifactStore(folder / name)) for name in ("here", "there"))
+
+    def artifact_key(self, artifact: Artifact) -> str:
+        return f"artifacts/{artifact.path}"
+
+    def record_key(self) -> str:
+        (key,) = self.shared.keys("stages/shout/")
+        return key
+
+
+@pytest.fixture
+def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Team:
+    monkeypatch.setenv("EDGEWRIGHT_SHARED", str(tmp_path / "shared"))
+    return Team(tmp_path)
+
+
+def test_without_the_variable_nothing_is_shared(shouter: Shouter, tmp_path: Path) -> None:
+    shouter.run("hello")
+    assert {path.name for path in tmp_path.iterdir()} == {"store"}
+
+
+def test_what_one_machine_computed_another_remembers(team: Team) -> None:
+    made, again = team.here.run("hello"), team.there.run("hello")
+    assert (made.unchanged, again.unchanged) == (False, True)
+    assert again.value == made.value
+    assert again.compute_s == made.compute_s
+    assert team.there.times == 0
+    assert (team.there.store.root / made.value.model.path).read_bytes() == b"HELLO", "fetched, to be at hand"
+    assert record_of(team.there.store).read_bytes() == record_of(team.here.store).read_bytes()
+
+
+def test_an_artifact_is_fetched_where_it_is_missed(team: Team) -> None:
+    made = team.here.run("hello").value
+    assert team.there.store.read(made.model) == b"HELLO"
+    assert team.there.store.path(made.model).parent.parent.parent == team.there.store.root
+
+
+def test_the_record_comes_after_its_artifacts(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    for name in ("write", "create"):
+        put = getattr(FolderStore, name)
+
+        def note(store: FolderStore, key: str, content: bytes, put: Any = put) -> Any:
+            order.append(key.split("/")[0])
+            return put(store, key, content)
+
+        monkeypatch.setattr(FolderStore, name, note)
+    team.here.run("hello")
+    assert order == ["artifacts", "stages"]
+
+
+@pytest.mark.parametrize("damage", [name for name in DAMAGES if name != "gone"])
+def test_a_damaged_shared_artifact_is_noticed_and_remade(team: Team, damage: str) -> None:
+    made = team.here.run("hello").value
+    DAMAGES[damage](Path(team.shared.location) / team.artifact_key(made.model))
+    with pytest.raises(IntegrityError, match=r"is missing.*Build again to remake it\."):
+        team.there.store.read(made.model)
+    assert not team.there.run("hello").unchanged
+    assert team.shared.read(team.artifact_key(made.model)) == b"HELLO"
+
+
+def test_a_damaged_local_artifact_is_mended_from_the_shared_one(team: Team) -> None:
+    made = team.here.run("hello").value
+    (team.here.store.root / made.model.path).write_bytes(b"damaged")
+    assert team.here.store.read(made.model) == b"HELLO"
+    assert (team.here.store.root / made.model.path).read_bytes() == b"HELLO"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"sha256": "", "content": {}}'])
+def test_a_damaged_shared_record_is_not_believed_and_remade(team: Team, content: bytes) -> None:
+    team.here.run("hello")
+    team.shared.write(team.record_key(), content)
+    assert not team.there.run("hello").unchanged
+    assert team.shared.read(team.record_key()) == record_of(team.there.store).read_bytes()
+
+
+def test_what_was_made_before_there_was_a_team_is_shared_when_it_is_remembered(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as alone:
+        alone.delenv("EDGEWRIGHT_SHARED")
+        team.here.run("hello")
+    assert team.shared.keys("") == ()
+    assert team.here.run("hello").unchanged
+    assert team.there.run("hello").unchanged
+
+
+def test_what_is_gone_from_the_shared_store_is_put_there_again(team: Team) -> None:
+    made = team.here.run("hello").value
+    team.shared.delete(team.artifact_key(made.model))
+    assert team.here.run("hello").unchanged
+    assert team.there.run("hello").unchanged
+
+
+def test_of_two_that_compute_at_once_the_first_result_counts_for_both(team: Team) -> None:
+    stage = Stage("race", STAGE.module, STAGE.tools)
+
+    def slower() -> Artifact:
+        faster = team.there.store.run_stage(stage, {}, Artifact, lambda: team.there.store.put_bytes(b"theirs"))
+        assert not faster.unchanged
+        return team.here.store.put_bytes(b"mine")
+
+    outcome = team.here.store.run_stage(stage, {}, Artifact, slower)
+    assert not outcome.unchanged
+    assert team.here.store.read(outcome.value) == b"theirs"
+    again = team.here.store.run_stage(stage, {}, Artifact, lambda: pytest.fail("must not run"))
+    assert again.value == outcome.value
+
+
+def test_a_failure_of_the_shared_store_is_told_and_not_taken_for_absence(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise SharedStoreError("the store does not answer")
+
+    monkeypatch.setattr(FolderStore, "read", fail)
+    with pytest.raises(SharedStoreError, match="does not answer"):
+        team.here.run("hello")
 
 
 # --- inputs -------------------------------------------------------------------------------------------------------

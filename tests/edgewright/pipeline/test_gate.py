@@ -55,12 +55,13 @@ COSTS = ["latency budget", "size budget", "memory budget", "pays latency", "pays
 class TestChecks:
     """What is asked, in an order that lets two verdicts be read side by side."""
 
-    def test_a_plain_recipe_asks_twelve_questions(self) -> None:
+    def test_a_plain_recipe_asks_thirteen_questions(self) -> None:
         verdict = verdict_of(evidence())
         assert verdict.outcome == "pass"
         assert [check.name for check in verdict.checks] == [
             "accuracy against reference",
             "accuracy against champion",
+            "accuracy against champion, earlier test samples",
             "accuracy against baseline",
             "accuracy floor",
             "agreement with reference",
@@ -83,7 +84,7 @@ class TestChecks:
             corrupted={name: Corrupted(candidate=same, reference=same, groups=None) for name in ("noise", "blur")},
         )
         limits = GateLimits(floor_pct=50, slices=(SliceLimit("shift", 3), SliceLimit("class", 5)))
-        assert [check.name for check in verdict_of(what, limits).checks][4:-6] == [
+        assert [check.name for check in verdict_of(what, limits).checks][5:-6] == [
             "shift day",
             "shift night",
             "class zero",
