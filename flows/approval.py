@@ -89,10 +89,15 @@ def _objection(built: Built, names: list[str], waiver: str) -> str:
 
 
 def _question(built: Built, problem: str) -> str:
-    parts = [f"## May build {built.build} of {built.model} become what devices run?"]
+    """A few lines: the form leaves little room above it, and the tables stand on the run's page."""
+    parts = [f"### May build {built.build} of {built.model} become what devices run?"]
     if problem:
         parts.append(f"**The last answer could not be carried out:** {problem}")
-    parts += [f"### {each.note}\n\n{each.verdict}" for each in built.promotable]
+    for each in built.promotable:
+        left = f"{each.checks - len(each.open_checks)} of {each.checks} checks passed"
+        parts.append(f"**{each.target}** · {each.note} · {left}")
+        parts += [f"- {said}" for said in each.open_checks]
+    parts.append("Variants, verdicts and plots: the run's page, under Artifacts.")
     return "\n\n".join(parts)
 
 

@@ -32,7 +32,7 @@ from flows.variants import build_variants, call, in_fold, submit
 from tasks.build_variants import take_snapshot
 from tasks.judge_variants import judge_target, measure_latency, stress_variant
 from tasks.page import show_summary
-from tasks.publish_release import draw_report, log_build_report, pack_bundle, publish_target
+from tasks.publish_release import describe_model, draw_report, log_build_report, pack_bundle, publish_target
 
 # A promotion by someone else between verdict and promotion means judging once more; three in a row mean something is wrong.
 _ATTEMPTS = 3
@@ -84,7 +84,7 @@ def build_release(
     summary = summarize(workspace.store, tracking.uri, releases, missing)
     drawn = call(draw_report, workspace, summary, releases)
     summary = replace(summary, report=str(call(log_build_report, workspace, tracking, summary, drawn)))
-    show_summary(summary)
+    show_summary(summary, call(describe_model, tracking, recipe, summary))
     return summary
 
 

@@ -62,8 +62,8 @@ class ClusterFuture(PrefectDaskFuture[Any]):
                     seen_at = time.monotonic()
                 elif time.monotonic() - seen_at > _NO_WORKERS_S:
                     raise _NoWorkersError(
-                        f"the Dask scheduler at {client.scheduler.address} has had no worker for {_NO_WORKERS_S:.0f} s. Start "
-                        "one (`dask worker`), and build again: what was finished is remembered."
+                        f"the Dask scheduler at {client.scheduler.address} has had no worker for {_NO_WORKERS_S:.0f} s. "
+                        "Start one (`dask worker`), and build again: what was finished is remembered."
                     ) from None
 
 

@@ -30,6 +30,7 @@ from flows.release_model import TARGETS_FILE
 from flows.task_runner import TASK_RUNNER
 from tasks.intake import assess_samples, keep_in_use, set_aside, take_in_samples
 from tasks.page import show_text
+from tasks.repair import crash_stale
 from tasks.stale_runs import cancel_superseded
 
 RecipeFile = Annotated[str, Field(description="the recipe's file, below the worker's folder")]
@@ -60,6 +61,7 @@ def nightly_retrain(recipe_file: RecipeFile, targets_file: str = TARGETS_FILE) -
     workspace = open_workspace()
     run_id = str(runtime.flow_run.id)
     journal = Journal(workspace.shared, run_id)
+    crash_stale()
     with TrackingServer(workspace.home) as server:
         assessment = _settle_samples(workspace, recipe, journal)
         ended = _ended_without_build(workspace, recipe, assessment)

@@ -44,7 +44,8 @@ class Candidacy:
         outcome: The gate's word.
         champion: The version in office when it was judged; 0 for none.
         note: What happened, in words.
-        verdict: The verdict with every check, as Markdown.
+        open_checks: What did not pass, one sentence per check; waived ones included.
+        checks: How many checks there were.
     """
 
     target: str
@@ -52,7 +53,8 @@ class Candidacy:
     outcome: str
     champion: int
     note: str
-    verdict: str
+    open_checks: tuple[str, ...]
+    checks: int
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,17 @@ class Built:
         state = state_of_build(summary)
         targets = (
             Candidacy(
-                each.target, each.version, each.outcome, each.champion or 0, each.note, each.verdict.to_markdown()
+                each.target,
+                each.version,
+                each.outcome,
+                each.champion or 0,
+                f"{each.chosen}, {each.verdict.said}: {each.note}",
+                tuple(
+                    f"{check.name}: {check.reason} ({check.shown_outcome})"
+                    for check in each.verdict.checks
+                    if check.outcome != "pass"
+                ),
+                len(each.verdict.checks),
             )
             for each in summary.targets
         )
@@ -108,4 +120,5 @@ class Built:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
         """Reads what ``to_json`` made."""
-        return cls(**{**value, "targets": tuple(Candidacy(**each) for each in value["targets"])})
+        targets = (Candidacy(**{**each, "open_checks": tuple(each["open_checks"])}) for each in value["targets"])
+        return cls(**{**value, "targets": tuple(targets)})

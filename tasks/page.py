@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from edgewright.pipeline.summary import BuildSummary, TargetSummary, VariantSummary
 from edgewright.pipeline.tracking import Promotion
 
+# Plots of a build that stand on the flow run's page; MLflow serves them from the chosen run.
+_PLOTS = {"quality_against_cost.svg": "quality against cost", "class_drops.svg": "loss per class"}
 
-def show_summary(summary: BuildSummary) -> None:
-    """Publishes a build's table, verdicts and links as artifacts of the current flow run."""
+
+def show_summary(summary: BuildSummary, experiment: str | None) -> None:
+    """Publishes a build's table, verdicts, plots and links as artifacts of the current flow run.
+
+    Args:
+        summary: What the build came to.
+        experiment: Where MLflow shows all builds of the model; None where no server does.
+    """
     for target in summary.targets:
         create_table_artifact(
             table=[_row(summary, target, variant) for variant in target.variants],
@@ -23,10 +32,12 @@ def show_summary(summary: BuildSummary) -> None:
             key=f"verdict-{target.target}",
             description=f"The gate's verdict on {summary.model}.{target.target}",
         )
-        name = f"{summary.model}.{target.target}"
-        _link(summary.tracking_uri, f"models/{name}/versions/{target.version}", f"{name} version {target.version}")
-        for variant in target.variants:
-            _link(summary.tracking_uri, f"runs/{variant.run_id}", f"run {variant.variant}@{target.target}")
+        if summary.tracking_uri.startswith("http"):
+            create_markdown_artifact(
+                markdown=_links(summary, target, experiment),
+                key=f"registry-{target.target}",
+                description=f"{summary.model}.{target.target} in MLflow: the release, its runs, its plots",
+            )
 
 
 def show_promotion(done: Promotion, why: str, tracking_uri: str) -> str:
@@ -50,6 +61,24 @@ def show_table(rows: list[dict[str, Any]], key: str, description: str) -> None:
 def show_text(markdown: str, key: str, description: str) -> None:
     """Publishes a page of Markdown."""
     create_markdown_artifact(markdown=markdown, key=_key(key), description=description)
+
+
+def _links(summary: BuildSummary, target: TargetSummary, experiment: str | None) -> str:
+    uri, name = summary.tracking_uri, f"{summary.model}.{target.target}"
+    chosen = next(each.run_id for each in target.variants if each.variant == target.chosen)
+    lines = [f"- release: [{name} version {target.version}]({uri}/#/models/{name}/versions/{target.version})"]
+    lines += [
+        f"- run: [{each.variant}@{target.target}]({uri}/#/runs/{each.run_id})"
+        + (" (chosen)" if each.variant == target.chosen else "")
+        for each in target.variants
+    ]
+    if experiment:
+        lines.append(f"- all builds: [{summary.model}]({experiment})")
+    lines += [
+        f"\n![{words}]({uri}/get-artifact?{urlencode({'path': f'figures/{figure}', 'run_uuid': chosen})})"
+        for figure, words in _PLOTS.items()
+    ]
+    return "\n".join(lines)
 
 
 def _link(tracking_uri: str, place: str, text: str) -> None:

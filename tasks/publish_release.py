@@ -9,10 +9,12 @@ from prefect import task
 
 from edgewright.pipeline.build_report import draw_up
 from edgewright.pipeline.built import BuiltVariant, TargetBuild
+from edgewright.pipeline.experiment_note import describe_experiment
 from edgewright.pipeline.judging import Decision
 from edgewright.pipeline.model_engine import engine_of
 from edgewright.pipeline.progress import Progress
 from edgewright.pipeline.publishing import Published, publish
+from edgewright.pipeline.recipe import Recipe
 from edgewright.pipeline.report_logging import keep_report, log_missing, log_report
 from edgewright.pipeline.stages import pack, report
 from edgewright.pipeline.stages.pack import Label, PackResult
@@ -79,3 +81,9 @@ def log_build_report(workspace: Workspace, tracking: Tracking, summary: BuildSum
         log_report(workspace.store, tracking, drawn, target)
         log_missing(tracking, summary, target)
     return keep_report(workspace.store, drawn, summary, workspace.home / "reports")
+
+
+@task(name="describe-experiment", **STAGE_OPTIONS)
+def describe_model(tracking: Tracking, recipe: Recipe, summary: BuildSummary) -> str | None:
+    """Brings MLflow's page of the model up to date; returns where it is."""
+    return describe_experiment(tracking, recipe, summary)

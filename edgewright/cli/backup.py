@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         say(console, f" {said}")
 
     if arguments.command == "prepare-team":
-        for said in _prepare(arguments.bucket, arguments.account, os.environ):
+        for said in _prepare(arguments.bucket, arguments.account, arguments.administrator, os.environ):
             show(f"✓ {said}")
         return 0
     team = _team(arguments, os.environ)
@@ -66,21 +66,24 @@ def _team(arguments: argparse.Namespace, environment: Mapping[str, str]) -> Sour
     return team_source([name.strip() for name in databases.split(",")], bucket, home)
 
 
-def _prepare(bucket: str | None, accounts: list[str], environment: Mapping[str, str]) -> list[str]:
-    pairs = [account.partition("=") for account in accounts]
-    for name, _, variable in pairs:
+def _prepare(
+    bucket: str | None, accounts: list[str], administrators: list[str], environment: Mapping[str, str]
+) -> list[str]:
+    words = [*((word, False) for word in accounts), *((word, True) for word in administrators)]
+    wanted = [(*word.partition("=")[::2], is_administrator) for word, is_administrator in words]
+    for name, variable, _ in wanted:
         if not name or not environment.get(variable):
-            raise UsageError(f"--account {name}={variable}: the environment variable {variable!r} holds no password.")
+            raise UsageError(f"{name}={variable}: the environment variable {variable!r} holds no password.")
     done = []
     if bucket:
         BucketTree(bucket).make()
         done.append(f"bucket {bucket}")
-    if pairs:
+    if wanted:
         needed = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
         if missing := [name for name in needed if not environment.get(name)]:
             raise UsageError(f"accounts need the registry's address and its administrator: set {', '.join(missing)}.")
         registry = Accounts(*(environment[name] for name in needed))
-        for name, _, variable in pairs:
-            made = registry.ensure(name, environment[variable])
+        for name, variable, is_administrator in wanted:
+            made = registry.ensure(name, environment[variable], is_administrator=is_administrator)
             done.append(f"account {name} {'made' if made else 'has its password'}")
     return done

@@ -12,13 +12,14 @@ def add_words(command: str, parser: argparse.ArgumentParser) -> None:
     """The words of one of the commands."""
     if command == "prepare-team":
         parser.add_argument("--bucket", metavar="S3", help="bucket to make unless it is there, e.g. s3://edgewright")
-        parser.add_argument(
-            "--account",
-            action="append",
-            default=[],
-            metavar="NAME=VARIABLE",
-            help="account of the registry, and the variable that holds its password; made, or given that password",
-        )
+        for word, what in (("--account", "that reads"), ("--administrator", "that may do everything, to build with")):
+            parser.add_argument(
+                word,
+                action="append",
+                default=[],
+                metavar="NAME=VARIABLE",
+                help=f"account of the registry {what}, and the variable with its password; made, or given that password",
+            )
         return
     if command == "backup":
         parser.add_argument("folder", type=Path, metavar="INTO", help="new folder for the backup")

@@ -34,8 +34,14 @@ class Accounts:
         token = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
         self._headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
 
-    def ensure(self, name: str, password: str) -> bool:
+    def ensure(self, name: str, password: str, *, is_administrator: bool = False) -> bool:
         """Makes an account, or gives the one of that name this password.
+
+        Args:
+            name: Its name.
+            password: Its password.
+            is_administrator: Whether it may do everything. Builds need that: to anybody else MLflow answers 403 to a
+                question about a model that is not there yet, as if it were somebody else's.
 
         Returns:
             Whether it was made.
@@ -48,11 +54,13 @@ class Accounts:
                 f"the password of account {name} has {len(password)} characters, MLflow takes {LEAST_CHARACTERS} or more."
             )
         words = {"username": name, "password": password}
-        if self._is_there(name):
+        is_there = self._is_there(name)
+        if is_there:
             self._ask("PATCH", "update-password", words)
-            return False
-        self._ask("POST", "create", words)
-        return True
+        else:
+            self._ask("POST", "create", words)
+        self._ask("PATCH", "update-admin", {"username": name, "is_admin": is_administrator})
+        return not is_there
 
     def _is_there(self, name: str) -> bool:
         try:

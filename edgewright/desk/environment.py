@@ -10,7 +10,8 @@ from edgewright.pipeline.workspace import VARIABLE, Workspace
 # A run that has said nothing for several of these has lost its process (deployments/automations/).
 HEARTBEAT_S = 30
 _SERVERS = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")
-_NOT_INHERITED = ("PREFECT__", "EDGEWRIGHT_DESK")
+# A profile of the person's lies in the person's own Prefect home, and the desk has another one.
+_NOT_INHERITED = ("PREFECT__", "PREFECT_PROFILE", "EDGEWRIGHT_DESK")
 _QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

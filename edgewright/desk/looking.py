@@ -73,7 +73,7 @@ class DeskView:
 
     Attributes:
         parts: MLflow, Prefect and the worker.
-        under_way: Names of the runs that are going on.
+        under_way: The runs that are going on: deployment and name of each.
         coming: The next runs, the first one first.
         warnings: What is wrong although all parts run, a sentence each.
     """
@@ -121,7 +121,9 @@ def _with_prefect(home: Path, state: DeskState, mlflow: PartView, prefect: PartV
     pool = api.find(f"/work_pools/{POOL}")
     if pool and pool["is_paused"]:
         warnings.append(f"the work pool {POOL} is paused in Prefect: no run begins until it is resumed there")
-    under_way = tuple(str(run["name"]) for run in runs_under_way(api, None))
+    under_way = tuple(
+        f"{names.get(run['deployment_id'], 'by hand')} ({run['name']})" for run in runs_under_way(api, None)
+    )
     parts = (mlflow, prefect, _worker(home, state, api))
     return DeskView(parts, under_way, tuple(coming[:_NEXT_RUNS]), tuple(warnings))
 

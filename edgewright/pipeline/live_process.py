@@ -7,7 +7,6 @@ also found without any file of ours: it carries a mark in its environment, which
 from __future__ import annotations
 
 import os
-import re
 import socket
 import subprocess
 import time
@@ -22,7 +21,6 @@ import psutil
 _POLL_S = 0.05
 # Creation times are reckoned from the boot time, which a clock correction moves a little.
 _CLOCK_SLACK_S = 2.0
-_TAG = re.compile(r"process:(?P<host>.+):(?P<pid>\d+):(?P<created>\d+(\.\d+)?)")
 
 # What this process started: a child that ends must be reaped by its parent, whoever stopped it.
 _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
@@ -139,11 +137,3 @@ def folder_mark(folder: Path) -> str:
 def process_tag() -> str:
     """This process as a tag, ``process:<host>:<pid>:<created>``, by which a later look tells whether it still lives."""
     return f"process:{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
-
-
-def is_gone(tag: str) -> bool:
-    """Whether a tag names a process of this machine that has ended; False for one of another machine, and for other tags."""
-    named = _TAG.fullmatch(tag)
-    if named is None or named["host"] != socket.gethostname():
-        return False
-    return not Mark(int(named["pid"]), float(named["created"])).is_alive()

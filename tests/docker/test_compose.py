@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import hashlib
 import json
 import re
@@ -13,6 +14,7 @@ from typing import Any
 import jsonschema
 import pytest
 from ruamel.yaml import YAML
+
 from team_servers import COMPOSE, EXAMPLE, ROOT, example_variables, interpolate
 
 SCHEMA = Path(__file__).parent / "compose-spec.schema.json"
@@ -171,9 +173,11 @@ def test_mlflow_is_told_who_may_ask_and_runs_nothing_else() -> None:
     assert "*" not in hosts
     assert service["env_file"] == ["../mlflow/server.env"]
     assert example_variables(ROOT / "mlflow" / "server.env")["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
-    auth = (ROOT / "mlflow" / "auth.ini").read_text()
+    auth = configparser.ConfigParser()
+    auth.read(ROOT / "mlflow" / "auth.ini")
     assert service["environment"]["MLFLOW_AUTH_CONFIG_PATH"] == "/srv/edgewright/mlflow/auth.ini"
-    assert "password" not in auth.partition("[mlflow]")[2], "no secret, not even a default one"
+    assert not {"admin_username", "admin_password"} & auth["mlflow"].keys(), "no secret, not even a default one"
+    assert auth["mlflow"]["database_uri"] == "postgresql:///mlflow_auth"
 
 
 def test_nothing_is_sent_home() -> None:

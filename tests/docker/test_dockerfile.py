@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from team_servers import ROOT
 
 DOCKERFILE = ROOT / "docker" / "Dockerfile"

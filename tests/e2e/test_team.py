@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from team_servers import BIN, TeamServers, postgres_tools
 
 from edgewright.desk.accounts import Accounts
 from edgewright.errors import RegistryError
+from team_servers import BIN, TeamServers, postgres_tools
 
 pytestmark = pytest.mark.skipif(
     postgres_tools() is None, reason="no PostgreSQL server is installed (Debian: apt-get install postgresql)"
@@ -153,30 +153,36 @@ class Prefect:
     def all(self, kind: str) -> list[dict[str, Any]]:
         return sorted(self.ask(f"{kind}/filter", {"limit": 200}), key=lambda each: str(each["id"]))
 
-    def run(self, deployment: str, **parameters: Any) -> dict[str, Any]:
+    def deployment(self, flow: str, name: str | None = None) -> dict[str, Any]:
+        """A flow's deployment of that name, or its only one."""
+        found = self.ask("deployments/filter", {"flows": {"name": {"any_": [flow]}}})
+        (known,) = [each for each in found if name in (None, each["name"])]
+        return dict(known)
+
+    def run(self, flow: str, name: str | None = None, /, **parameters: Any) -> dict[str, Any]:
         """Starts a deployment and waits until its run has ended."""
-        known = self.ask(f"deployments/name/{deployment}")
+        known = self.deployment(flow, name)
         run = self.ask(f"deployments/{known['id']}/create_flow_run", {"parameters": parameters})
         deadline = time.monotonic() + 300
         while run["state_type"] in ("SCHEDULED", "PENDING", "RUNNING"):
-            assert time.monotonic() < deadline, f"{deployment} takes too long: {run['state']}"
+            assert time.monotonic() < deadline, f"{flow} takes too long: {run['state']}"
             time.sleep(1)
             run = self.ask(f"flow_runs/{run['id']}")
         found: dict[str, Any] = run
         return found
 
-    def switch(self, deployment: str, *, active: bool) -> None:
+    def switch(self, flow: str, name: str, *, active: bool) -> None:
         """Throws the switch of a deployment's schedules, as its page does."""
-        known = self.ask(f"deployments/name/{deployment}")
+        known = self.deployment(flow, name)
         for schedule in known["schedules"]:
             path = f"/api/deployments/{known['id']}/schedules/{schedule['id']}"
             user = ("team", self.servers.variables["PREFECT_PASSWORD"])
             status, answer = self.servers.ask("prefect", path, {"active": active}, method="PATCH", user=user)
             assert status == 204, answer
 
-    def coming(self, deployment: str) -> list[str]:
+    def coming(self, flow: str, name: str) -> list[str]:
         """When a schedule will start it."""
-        known = self.ask(f"deployments/name/{deployment}")
+        known = self.deployment(flow, name)
         wanted = {"flow_runs": {"deployment_id": {"any_": [known["id"]]}, "state": {"type": {"any_": ["SCHEDULED"]}}}}
         deadline = time.monotonic() + 30
         while not (found := self.ask("flow_runs/filter", wanted)) and time.monotonic() < deadline:
@@ -259,6 +265,10 @@ def test_the_registry_on_postgresql_and_s3_asks_who_is_there_and_survives_the_lo
     make_servers: Callable[..., TeamServers], tmp_path: Path
 ) -> None:
     servers = make_servers(mlflow_workers=1)
+    servers.variables |= {
+        "MLFLOW_PUBLISHED_HOST": "mlflow.example.org",
+        "MLFLOW_PUBLISHED_ORIGIN": "https://mlflow.example.org",
+    }
     servers.start("postgres")
     servers.start("storage")
     servers.run("mlflow-database")
@@ -275,6 +285,10 @@ def test_the_registry_on_postgresql_and_s3_asks_who_is_there_and_survives_the_lo
     assert workshop.status(search) == 200
     assert workshop.status(search, host="mlflow:5000") == 200, "by its name among the services"
     assert workshop.status(search, host="elsewhere.example") == 403
+    published = {"host": "mlflow.example.org", "origin": "https://mlflow.example.org"}
+    post, body = "/api/2.0/mlflow/experiments/search", {"max_results": 1}
+    assert workshop.status(post, body, **published) == 200, "a page behind the proxy with TLS"
+    assert workshop.status(post, body, **{**published, "origin": "https://elsewhere.example"}) == 403
     content = os.urandom(200_000)
     model = workshop.release("smoke", content)
     assert model.removeprefix("/api/2.0/mlflow-artifacts/artifacts/") in {key[7:] for key in objects(servers)}
@@ -315,7 +329,7 @@ def test_a_build_on_the_teams_servers_is_there_again_after_all_of_them_were_lost
     for step in ORDER:
         (servers.run if step in ONCE else servers.start)(step)
     prefect = Prefect(servers)
-    built = prefect.run("release-model/digits", recipe=RECIPE, targets_file=str(targets))
+    built = prefect.run("release-model", "digits", recipe=RECIPE, targets_file=str(targets))
     assert (built["state_type"], built["state_name"]) == ("COMPLETED", "Released"), servers.log("worker")[-3000:]
     held = objects(servers)
     assert {key.split("/")[0] for key in held} == {"mlflow", "shared"}
@@ -326,8 +340,10 @@ def test_a_build_on_the_teams_servers_is_there_again_after_all_of_them_were_lost
     stranger = pull(servers, tmp_path / "stranger", None)
     assert stranger.returncode == 1
     assert "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in stranger.stderr
-    prefect.switch("nightly-retrain/motion", active=True)  # by a person: in no file
+    prefect.switch("nightly-retrain", "motion", active=True)  # by a person: in no file
 
+    reports = [path.name for path in (servers.folder / "worker-home" / "reports").iterdir()]
+    assert reports
     said = servers.run("backup", "backup", tmp_path / "monday")
     before, registered, counted = prefect.seen(), registry(servers), rows(servers)
     assert "backup      ✓" in said
@@ -338,6 +354,8 @@ def test_a_build_on_the_teams_servers_is_there_again_after_all_of_them_were_lost
     new.start("storage")
     new.run("backup", "restore", tmp_path / "monday", "--yes")
     assert held.items() <= objects(new).items()
+    assert [path.name for path in (new.folder / "worker-home" / "reports").iterdir()] == reports
+    assert not (new.folder / "worker-home" / "store").exists(), "a cache, which fills itself from the bucket"
     restored = rows(new)
     assert {name for name, count in counted.items() if restored[name] < count} <= MOVING
     new.start("mlflow")
@@ -345,16 +363,16 @@ def test_a_build_on_the_teams_servers_is_there_again_after_all_of_them_were_lost
     prefect = Prefect(new)
     assert registry(new) == registered
     assert prefect.seen() == before
-    assert prefect.coming("nightly-retrain/digits"), "the next nights are planned"
-    assert prefect.coming("nightly-retrain/motion"), "as the person had switched it"
+    assert prefect.coming("nightly-retrain", "digits"), "the next nights are planned"
+    assert prefect.coming("nightly-retrain", "motion"), "as the person had switched it"
 
     new.start("worker")
-    again = prefect.run("release-model/digits", recipe={**RECIPE, "seed": 4}, targets_file=str(targets))
+    again = prefect.run("release-model", "digits", recipe={**RECIPE, "seed": 4}, targets_file=str(targets))
     assert again["state_name"] == "Released", new.log("worker")[-3000:]
     words = {"model": "tiny", "target": "here", "reason": "the drill", "who": "a person"}
-    back = prefect.run("rollback-release/by-hand", **words)
+    back = prefect.run("rollback-release", **words)
     assert back["state_name"] == "Rolled back", back["state"]
-    version = prefect.run("promote-release/by-hand", **words, version=2)
+    version = prefect.run("promote-release", **words, version=2)
     assert version["state_name"] == "Promoted", version["state"]
     pulled = pull(new, device, "devices")
     assert "version 2" in pulled.stdout, pulled.stderr

@@ -38,8 +38,8 @@ def approval(
     release(registry, tmp_path, "new", model=model, target=PROVEN)
     release(registry, tmp_path, "new", model=model, target=BOARD, verdict="not_measurable")
     candidates = (
-        Candidacy(PROVEN, 2, "pass", 1, "version 2 is candidate", "verdict of linux-x86"),
-        Candidacy(BOARD, 1, "not_measurable", 0, "version 1 is candidate", "verdict of pi5-arm64"),
+        Candidacy(PROVEN, 2, "pass", 1, "version 2 is candidate", (), 13),
+        Candidacy(BOARD, 1, "not_measurable", 0, "version 1 is candidate", ("latency budget: not measured",), 13),
     )
     built = Built(model, "new", "Candidate", "two candidates", False, candidates)
     recipe: Any = SimpleNamespace(model=model, nightly=SimpleNamespace(approval_timeout_h=2.0))
@@ -71,7 +71,8 @@ def in_office(registry: Tracking, model: str, target: str) -> int | None:
 def test_a_yes_promotes_what_passed(registry: Tracking, model: str, approval: Answer) -> None:
     state, (question,) = approval({"decision": "promote"})
     assert state.name == "Released"
-    assert "verdict of linux-x86" in question and "verdict of pi5-arm64" in question
+    assert "**linux-x86** · version 2 is candidate · 13 of 13 checks passed" in question
+    assert "12 of 13 checks passed\n\n- latency budget: not measured" in question
     assert (in_office(registry, model, PROVEN), in_office(registry, model, BOARD)) == (2, None)
     version = get_version(registry, model, PROVEN, 2)
     assert version.tags[APPROVAL].startswith("promote: trial went well (A. Person, ")

@@ -146,6 +146,7 @@ def process() -> int:
 def do_many_things(folder: Path) -> dict[str, Any]:
     failed = submit(fail, 1)
     blocked, waited = submit(double, failed), submit(note, folder / "note", after=[failed])
+    blocked.wait()
     return {
         "chain": submit(double, submit(double, 3)).result(),
         "failed": failed.result(raise_on_failure=False),

@@ -25,7 +25,7 @@ _START_DEADLINE_S = 120.0
 _WATCH = """
 import os, sys
 
-_forbidden, _log = os.environ["WATCH_FORBIDDEN"].split(":"), os.environ["WATCH_LOG"]
+_forbidden, _log = [each for each in os.environ["WATCH_FORBIDDEN"].split(":") if each], os.environ["WATCH_LOG"]
 _looks = {"open", "os.listdir", "os.scandir", "os.mkdir", "os.rename", "os.remove", "os.chdir", "sqlite3.connect"}
 
 def _note(text):
@@ -129,7 +129,7 @@ def _wait_for(address: str, workers: Sequence[Worker]) -> None:
     ends = time.monotonic() + _START_DEADLINE_S
     with Client(address, timeout=_START_DEADLINE_S) as client:
         while len(client.scheduler_info(n_workers=-1)["workers"]) < len(workers):
-            dead = [worker.log for worker in workers if worker.process.poll() is not None]
+            dead = [worker.log[-2000:] for worker in workers if worker.process.poll() is not None]
             assert not dead and time.monotonic() < ends, f"the cluster did not start: {dead}"
             time.sleep(0.1)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import http
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -125,9 +127,16 @@ class DeskCheckout:
             method=method,
         )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=30) as answer:
-            content = answer.read()
-        return json.loads(content) if content else None
+        while True:
+            try:
+                with opener.open(request, timeout=30) as answer:
+                    content = answer.read()
+                return json.loads(content) if content else None
+            except urllib.error.HTTPError as error:
+                # What Prefect's own clients do: its database was locked, ask again.
+                if error.code != http.HTTPStatus.SERVICE_UNAVAILABLE:
+                    raise
+                time.sleep(1.0)
 
     def start(self, deployment: str, **parameters: Any) -> str:
         """Starts a run of a deployment, ``flow/name``; returns the run's id."""

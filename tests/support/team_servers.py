@@ -95,6 +95,7 @@ class TeamServers:
         self.ports = {name: _free_port() for name in PORTS}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._data: Path | None = None
+        (folder / "worker-home" / "tmp").mkdir(parents=True)
         pool = json.loads((ROOT / "docker" / "pool.json").read_text())
         pool["variables"]["properties"]["working_dir"]["default"] = str(ROOT)
         (folder / "pool.json").write_text(json.dumps(pool))
@@ -113,7 +114,7 @@ class TeamServers:
         own = self.folder / service
         own.mkdir(exist_ok=True)
         tools = postgres_tools()
-        path = ["/tmp/team/bin", str(BIN), *([str(tools)] if tools else []), os.environ.get("PATH", "")]
+        path = [str(BIN), *([str(tools)] if tools else []), os.environ.get("PATH", "")]
         kept = {name: os.environ[name] for name in ("LANG", "HOME", "OMP_NUM_THREADS") if name in os.environ}
         plain = {"PATH": os.pathsep.join(path), "PREFECT_HOME": str(own / ".prefect"), "NO_PROXY": "127.0.0.1"}
         plain["PREFECT_WORKER_WEBSERVER_PORT"] = str(self.ports["worker"])
@@ -201,6 +202,7 @@ class TeamServers:
         method: str = "",
         user: tuple[str, str] | None = None,
         host: str | None = None,
+        origin: str | None = None,
     ) -> tuple[int, Any]:
         """One request to a server's API: its status and its answer, read as JSON where it is that; bytes go as they are."""
         content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
@@ -209,8 +211,9 @@ class TeamServers:
         request.add_header("Content-Type", "application/json")
         if user:
             request.add_header("Authorization", "Basic " + base64.b64encode(":".join(user).encode()).decode())
-        if host:
-            request.add_header("Host", host)
+        for name, value in (("Host", host), ("Origin", origin)):
+            if value:
+                request.add_header(name, value)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=30) as answer:

@@ -173,8 +173,9 @@ def read_picture(
     except DataError:
         raise
     except Exception as error:  # a damaged file makes Pillow raise nearly anything, TypeError and KeyError too
+        said = str(error).replace(repr(source), "these bytes")
         raise DataError(
-            f"{file}: not a readable picture ({type(error).__name__}: {error}). Replace or remove it."
+            f"{file}: not a readable picture ({type(error).__name__}: {said}). Replace or remove it."
         ) from error
     if size_px is not None and upright.size != (size_px[1], size_px[0]):
         upright = upright.resize((size_px[1], size_px[0]), Image.Resampling.BILINEAR)

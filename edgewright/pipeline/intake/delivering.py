@@ -45,11 +45,16 @@ class Delivery:
     def said(self) -> str:
         """What was done, in one line."""
         left = self.reserved - self.last
-        count = self.last - self.first + 1
+        which = f"{self.first:,} to {self.last:,} of {self.reserved:,}"
         return (
-            f"{self.model}: {count:,} new samples ({self.first:,} to {self.last:,} of {self.reserved:,}) lie in {self.path}; "
+            f"{self.model}: {self.last - self.first + 1:,} new samples ({which}) lie in {_shown(self.path)}; "
             f"{f'{left:,} are left' if left else 'these were the last'}.{self.consequence}"
         )
+
+
+def _shown(path: Path) -> Path:
+    """From where the person stands, if it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def deliver(workspace: Workspace, model: str, samples: int, into: Path | None = None) -> Delivery:

@@ -14,62 +14,26 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
-from edgewright.durable import flush_folder, write_new_file
-from edgewright.errors import DataError, printable
+from edgewright.durable import flush_folder, replace_file
+from edgewright.errors import DataError
 from edgewright.pipeline.intake.drop import RejectedError
+from edgewright.pipeline.intake.entries import Entry, entries_of_class, look_at, one_line, visible
 
 REJECTED = "rejected"
 REASON_SUFFIX = ".reason.txt"
-# Whoever still writes gives its file such a name, and renames it when it is whole.
-UNFINISHED = (".part", ".tmp")
 # A file that changed less than this ago is looked at once more after as long.
 QUIET_S = 2.0
 MOST_FILE_BYTES = 512 * 1024**2
 
 _CLAIMED = ".taken"
 _MOST_NAME_BYTES = 200  # of 255: before it stands the time, behind it the reason's suffix
-_MOST_IN_FOLDER = 10_000
-
-Kind = Literal["file", "link", "folder", "other"]
 
 
 class ChangedError(Exception):
     """A file changed while it was looked at; it is left for the next time."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Something that lies in the folder.
-
-    Attributes:
-        path: Where.
-        name: Its path below the folder.
-        kind: What it is; a link is never followed.
-        size_bytes: Its size.
-        changed_ns: When its content changed, and when anything about it did; of a folder the latest of all in it.
-    """
-
-    path: Path
-    name: str
-    kind: Kind
-    size_bytes: int
-    changed_ns: tuple[int, int]
-
-    @property
-    def is_young(self) -> bool:
-        """Whether it changed a moment ago."""
-        now = time.time_ns()
-        return any(abs(now - each) < QUIET_S * 1e9 for each in self.changed_ns)
-
-    @property
-    def shown(self) -> str:
-        """Its name as it may stand in a record and on a page: one line of UTF-8, whatever bytes it is made of."""
-        return one_line(self.name)
 
 
 class Incoming:
@@ -95,12 +59,13 @@ class Incoming:
                 if os.path.lexists(place) and not stat.S_ISDIR(place.lstat().st_mode):
                     raise DataError(f"{place}: is no folder, what was set aside is kept there. Move it elsewhere.")
             self._give_back_claimed()
+            self._clear_unfinished()
 
     def settled(self) -> tuple[list[Entry], list[str]]:
         """What lies there and does not change any more, sorted by name; and the names of what does."""
         with _usable(self.folder):
             entries = self._entries()
-            young = {entry.name for entry in entries if entry.is_young}
+            young = {entry.name for entry in entries if entry.changed_within(QUIET_S)}
             if not young:
                 return entries, []
             time.sleep(QUIET_S)
@@ -130,13 +95,13 @@ class Incoming:
         except OSError as error:
             raise RejectedError(f"cannot be read ({error.strerror}). Correct its permissions.") from error
         with os.fdopen(descriptor, "rb") as file:
-            if _entry(entry.path, entry.name, os.fstat(descriptor)) != entry:
+            if look_at(entry.path, entry.name, os.fstat(descriptor)) != entry:
                 raise ChangedError
             try:
                 content = file.read(entry.size_bytes + 1)
             except OSError as error:
                 raise RejectedError(f"cannot be read ({error.strerror}). Deliver it again.") from error
-            if len(content) != entry.size_bytes or _entry(entry.path, entry.name, os.fstat(descriptor)) != entry:
+            if len(content) != entry.size_bytes or look_at(entry.path, entry.name, os.fstat(descriptor)) != entry:
                 raise ChangedError
         return content
 
@@ -184,13 +149,13 @@ class Incoming:
 
     def _entries(self) -> list[Entry]:
         found = []
-        for path in _visible(self.folder):
+        for path in visible(self.folder):
             if path.name == REJECTED:
                 continue
             with suppress(FileNotFoundError):  # whoever delivered it took it back
-                entry = _entry(path, path.name, path.lstat())
+                entry = look_at(path, path.name, path.lstat())
                 if self._nested and entry.kind == "folder":
-                    found += list(_entries_of_class(path))
+                    found += list(entries_of_class(path))
                 else:
                     found.append(entry)
         return sorted(found, key=lambda entry: entry.name)
@@ -203,7 +168,7 @@ class Incoming:
             os.rename(entry.path, claimed)
         except FileNotFoundError:
             return None
-        moved = _entry(entry.path, entry.name, claimed.lstat())
+        moved = look_at(entry.path, entry.name, claimed.lstat())
         if moved.kind == entry.kind and (
             entry.kind == "folder" or (moved.size_bytes, moved.changed_ns[0]) == (entry.size_bytes, entry.changed_ns[0])
         ):
@@ -213,13 +178,20 @@ class Incoming:
 
     def _give_back_claimed(self) -> None:
         home = self.folder / _CLAIMED
-        for path in _visible(home) if home.is_dir() else ():
+        for path in visible(home) if home.is_dir() else ():
             if self._nested and stat.S_ISDIR(path.lstat().st_mode):
-                for file in _visible(path):
+                for file in visible(path):
                     self._give_back(file, f"{path.name}/{file.name}")
                 path.rmdir()
             else:
                 self._give_back(path, path.name)
+
+    def _clear_unfinished(self) -> None:
+        """Removes reasons that a killed call had not written to their end: all other names there begin with the time."""
+        home = self.folder / REJECTED
+        for name in os.listdir(home) if home.is_dir() else ():
+            if name.startswith("."):
+                os.unlink(home / name)
 
     def _give_back(self, claimed: Path, name: str) -> None:
         place, number = self.folder / name, 1
@@ -238,15 +210,12 @@ class Incoming:
             f"{_signed(entry, sha256)}\n"
         )
         home, number = self.folder / REJECTED, 1
-        while True:
-            name = f"{now:%Y%m%dT%H%M%SZ}-{'' if number == 1 else f'{number}-'}{flat}"
+        name = f"{now:%Y%m%dT%H%M%SZ}-{flat}"
+        while os.path.lexists(home / name) or os.path.lexists(home / f"{name}{REASON_SUFFIX}"):
             number += 1
-            if os.path.lexists(home / name):
-                continue
-            with suppress(FileExistsError):
-                write_new_file(home / f"{name}{REASON_SUFFIX}", text.encode("utf-8", "backslashreplace"))
-                flush_folder(home)
-                return name
+            name = f"{now:%Y%m%dT%H%M%SZ}-{number}-{flat}"
+        replace_file(home / f"{name}{REASON_SUFFIX}", text.encode("utf-8", "backslashreplace"))
+        return name
 
     def _reserved(self, entry: Entry, sha256: str) -> str | None:
         """The name under which a killed call wrote down why, before it could move the same entry."""
@@ -261,46 +230,8 @@ class Incoming:
         return None
 
 
-def one_line(text: str) -> str:
-    """Text with everything that is no printable character, line ends too, written as escapes."""
-    return printable(text).replace("\n", "\\n")
-
-
 def _signed(entry: Entry, sha256: str) -> str:
     return f"{entry.kind}: {entry.shown}\nsha256: {sha256}"
-
-
-def _visible(folder: Path) -> list[Path]:
-    """What a deliverer has finished: no dot-files, nothing that is called unfinished."""
-    paths = (Path(entry.path) for entry in os.scandir(folder))
-    return [path for path in paths if not path.name.startswith(".") and not path.name.lower().endswith(UNFINISHED)]
-
-
-def _entries_of_class(folder: Path) -> Iterator[Entry]:
-    for path in _visible(folder):
-        with suppress(FileNotFoundError):
-            yield _entry(path, f"{folder.name}/{path.name}", path.lstat())
-
-
-def _entry(path: Path, name: str, status: os.stat_result) -> Entry:
-    mode, changed = status.st_mode, (status.st_mtime_ns, status.st_ctime_ns)
-    if stat.S_ISDIR(mode):
-        return Entry(path, name, "folder", 0, _latest_in(path, changed))
-    kind: Kind = "file" if stat.S_ISREG(mode) else "link" if stat.S_ISLNK(mode) else "other"
-    return Entry(path, name, kind, status.st_size, changed)
-
-
-def _latest_in(folder: Path, changed: tuple[int, int]) -> tuple[int, int]:
-    seen = 0
-    for parent, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            seen += 1
-            if seen > _MOST_IN_FOLDER:
-                return changed
-            with suppress(FileNotFoundError):
-                status = os.lstat(os.path.join(parent, name))
-                changed = max(changed[0], status.st_mtime_ns), max(changed[1], status.st_ctime_ns)
-    return changed
 
 
 @contextmanager

@@ -25,7 +25,8 @@ from edgewright.pipeline.data_settings import ImageFolderSettings, TableSettings
 from edgewright.pipeline.datasets.dataset import Dataset
 from edgewright.pipeline.datasets.loading import load_dataset, table_layout
 from edgewright.pipeline.intake.drop import Drop, Reader, RejectedError
-from edgewright.pipeline.intake.incoming import REJECTED, ChangedError, Entry, Incoming, one_line
+from edgewright.pipeline.intake.entries import Entry, one_line
+from edgewright.pipeline.intake.incoming import REJECTED, ChangedError, Incoming
 from edgewright.pipeline.intake.known import KnownSamples, Match
 from edgewright.pipeline.intake.ledger import Batch, Ledger, Source, now_text, sources_of
 from edgewright.pipeline.intake.report import IntakeReport, RejectedFile, TakenFile

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from edgewright.pipeline.tracking.client import Tracking, open_client, registry_errors
 from edgewright.pipeline.tracking.model_version import get_version
+from edgewright.pipeline.tracking.pages import write_pages
 
 APPROVAL = "edgewright.approval"
 ASKED = "edgewright.approval_asked"
@@ -24,6 +25,7 @@ def record_decision(
     found = get_version(tracking, model, target, version)
     said = f"{decision}: {reason} ({who}, {datetime.now(UTC).isoformat(timespec='seconds')})"
     open_client(tracking).set_model_version_tag(found.name, str(version), APPROVAL, said)
+    write_pages(tracking, model, target, version)
 
 
 @registry_errors("keeping a question")

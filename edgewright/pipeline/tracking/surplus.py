@@ -105,11 +105,11 @@ def find_surplus(tracking: Tracking, *, older_than_ms: int, keep_builds: int) ->
         ]
         newest = _newest_builds(logged, keep_builds)
         young = {run.build for run in logged if run.started_ms >= older_than_ms}
-        why = {version: _why_kept(version, released, older_than_ms) for version in released}
-        needed = {version.build for version, reason in why.items() if reason}
+        why = [(version, _why_kept(version, released, older_than_ms)) for version in released]
+        needed = {version.build for version, reason in why if reason}
         kept = newest | young | needed
-        for version, reason in why.items():
-            reason = reason or ("of a build that stays" if version.build in kept else "")
+        for version, by_itself in why:
+            reason = by_itself or ("of a build that stays" if version.build in kept else "")
             if not reason:
                 gone.append(version)
                 continue
@@ -120,7 +120,8 @@ def find_surplus(tracking: Tracking, *, older_than_ms: int, keep_builds: int) ->
                 version.tags.get("edgewright.data_sha256"),
             )
             bundles |= {digest for digest in digests if digest}
-        behind_kept = {version.run_id for version in released} - {version.run_id for version in gone}
+        going = {(version.name, version.version) for version in gone}
+        behind_kept = {version.run_id for version in released if (version.name, version.version) not in going}
         runs += [run for run in logged if run.build not in kept and run.run_id not in behind_kept]
     return Surplus(tuple(gone), tuple(runs), frozenset(bundles), dict(reasons))
 

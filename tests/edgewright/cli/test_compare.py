@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from edgewright.cli import compare
+from edgewright.pipeline.tracking import run_tags
 
 
 def test_every_variant_of_the_newest_build_and_who_is_in_office(
@@ -54,6 +56,54 @@ def test_a_workspace_without_a_registry_says_how_to_get_one(
     assert not (tmp_path / "empty").exists()
 
 
+def test_the_page_is_written_and_logged_and_once_only(
+    release: Callable[..., Any], edgewright: Callable[..., Any], empty_registry: Any
+) -> None:
+    version = release("b1")
+    said = edgewright("compare", "digits")
+    page = empty_registry.home / "reports" / "digits-b1-comparison.html"
+    assert f"page   {page}\n" in said.out
+    assert "also beside the runs of build b1 in the registry, as comparison.html" in said.out
+    assert "digits: build b1" in page.read_text()
+    assert run_tags(empty_registry, version.run_id)["edgewright.comparison_sha256"]
+    assert "already beside the runs of build b1" in edgewright("compare", "digits").out
+
+
+def test_the_page_goes_where_it_is_wanted_and_nowhere_else(
+    release: Callable[..., Any], edgewright: Callable[..., Any], empty_registry: Any, tmp_path: Path
+) -> None:
+    version = release("b1")
+    release("b2", "fail")
+    place = tmp_path / "mine.html"
+    said = edgewright("compare", "digits", "--build", "b2", "--against", "b1", "--html", place, "--no-log")
+    assert (said.status, said.err) == (0, "")
+    assert "digits: build b2 against b1" in place.read_text()
+    assert "registry" not in said.out
+    assert "edgewright.comparison_sha256" not in run_tags(empty_registry, version.run_id)
+    assert not (empty_registry.home / "reports").exists()
+    said = edgewright("compare", "digits", "--html", tmp_path / "none" / "mine.html")
+    assert (said.status, said.out) == (2, "")
+    assert "its folder does not exist. Make it first." in said.err
+    said = edgewright("compare", "digits", "--against", "b7")
+    assert (said.status, said.err) == (1, "digits has no build 'b7'; the latest: b2, b1\n")
+
+
+def test_a_registry_that_takes_no_files_keeps_no_page_and_the_command_says_so(
+    release: Callable[..., Any], edgewright: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    def refuse(*_: Any) -> None:
+        raise MlflowException("403 forbidden")
+
+    release("b1")
+    monkeypatch.setattr(LocalArtifactRepository, "log_artifacts", refuse)
+    said = edgewright("compare", "digits")
+    assert (said.status, said.err) == (0, "")
+    assert "not logged: adding to a run failed: the registry answered: 403 forbidden" in said.out
+
+
 def test_in_a_narrow_terminal_nothing_is_cut(
     release: Callable[..., Any], edgewright: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,6 +112,6 @@ def test_in_a_narrow_terminal_nothing_is_cut(
     monkeypatch.setattr(compare, "open_console", lambda: narrow)
     said = edgewright("compare", "digits")
     assert "…" not in said.out
-    assert all(len(line) <= 80 for line in said.out.splitlines())
+    assert all(len(line) <= 80 for line in said.out.partition("page ")[0].splitlines()), "but for where the page is"
     assert "champion)" in said.out
     assert "98.75 %" in said.out

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgewright.errors import GateError
-from edgewright.pipeline.evidence import Evidence, GateLimits, Unavailable
+from edgewright.pipeline.evidence import Evidence, GateLimits, NoneYet, Unavailable
 from edgewright.pipeline.gate_quality import quality_checks
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.quality import Quality
@@ -107,6 +107,82 @@ class TestAgainstReleases:
             quality_checks(evidence(**of(name, answers(999, range(0)))), LIMITS)
 
 
+EARLIER = "accuracy against champion, earlier test samples"
+
+
+class TestEarlierSamples:
+    """Nothing that the champion could do may be forgotten, however good the candidate is on new samples."""
+
+    def asked(self, lost_of_old: int, gained_of_new: int, old: int = 500, **changes: Any) -> Check:
+        """A candidate that lost some of the first samples, and a champion that was wrong on some of the last."""
+        champion = answers(1000, range(1000 - gained_of_new, 1000))
+        what = evidence(
+            candidate=answers(1000, range(lost_of_old)), champion=champion, judged_on=frozenset(digests(1000)[:old])
+        )
+        return check_of(EARLIER, dataclasses.replace(what, **changes))
+
+    def test_what_new_samples_hide_is_found_on_the_old_ones(self) -> None:
+        check = self.asked(lost_of_old=20, gained_of_new=40)
+        whole = evidence(candidate=answers(1000, range(20)), champion=answers(1000, range(960, 1000)))
+        assert check_of("accuracy against champion", whole).outcome == "pass"
+        assert (check.outcome, check.samples, check.figure) == ("fail", 500, pytest.approx(4.0))
+        assert "on the 500 samples that the champion was judged on" in check.reason and "earlier" in check.remedy
+
+    def test_the_margin_and_the_confidence_are_those_of_the_whole(self) -> None:
+        check = self.asked(lost_of_old=0, gained_of_new=40)
+        assert (check.outcome, check.limit, check.confidence) == ("pass", LIMITS.margin_points, LIMITS.confidence)
+        undecided = self.asked(lost_of_old=4, gained_of_new=0, old=200)
+        assert undecided.outcome == "not_measurable" and undecided.samples_needed
+
+    def test_old_samples_that_are_no_more_are_counted(self) -> None:
+        gone = frozenset(digests(1000)[:500]) | {f"{index:064x}" for index in range(5000, 5010)}
+        check = self.asked(0, 0, judged_on=gone)
+        assert "on 500 of the 510 samples" in check.reason
+
+    def test_where_none_is_left_it_is_not_measurable(self) -> None:
+        check = self.asked(0, 0, judged_on=frozenset({f"{5000:064x}"}))
+        assert (check.outcome, check.samples) == ("not_measurable", 0)
+        assert "none of the 1 samples that the champion was judged on" in check.reason and check.remedy
+
+    @pytest.mark.parametrize(
+        ("champion", "reason"),
+        [
+            (NoneYet(), "no champion yet"),
+            (Unavailable("its bundle is gone"), "asked together with the check before it"),
+            (answers(1000, range(0)), "nothing more to compare"),
+        ],
+    )
+    def test_with_nothing_to_ask_by_itself_it_passes_and_says_why(self, champion: Any, reason: str) -> None:
+        check = check_of(EARLIER, evidence(champion=champion))
+        assert check.outcome == "pass" and reason in check.reason
+
+    def test_groups_count_here_too(self) -> None:
+        people = tuple(f"person {index // 50}" for index in range(1000))
+        check = self.asked(0, 40, groups=people)
+        assert (check.outcome, check.groups) == ("pass", 10)
+        few = self.asked(0, 40, old=150, groups=people)
+        assert (few.outcome, few.groups) == ("not_measurable", 3)
+
+    def test_other_figures_are_asked_by_their_own_bounds(self) -> None:
+        true = np.random.default_rng(5).normal(20, 4, 1000)
+        quality = Quality("skill", float(np.abs(true - np.median(true)).mean()))
+
+        def answered(error: float, of_first: float) -> Predictions:
+            errors = np.random.default_rng(6).normal(0, 1, 1000) * np.where(np.arange(1000) < 500, of_first, error)
+            return Predictions(digests(1000), true, true + errors)
+
+        what = evidence(
+            quality=quality,
+            candidate=answered(0.2, 2.0),
+            reference=answered(0.2, 2.0),
+            champion=answered(2.0, 0.5),
+            judged_on=frozenset(digests(1000)[:500]),
+        )
+        limits = GateLimits(floor_pct=10.0, margin_points=5)
+        assert check_of("skill against champion", what, limits).outcome == "pass"
+        assert check_of("skill against champion, earlier test samples", what, limits).outcome == "fail"
+
+
 class TestFloor:
     """The accuracy below which nothing ships."""
 
@@ -135,6 +211,7 @@ class TestOtherFigures:
         assert [check.name for check in quality_checks(what, LIMITS)] == [
             "balanced accuracy against reference",
             "balanced accuracy against champion",
+            "balanced accuracy against champion, earlier test samples",
             "balanced accuracy against baseline",
             "balanced accuracy floor",
         ]

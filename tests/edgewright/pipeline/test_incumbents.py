@@ -94,12 +94,13 @@ def test_on_another_test_split_the_released_bundle_answers_again_once(
     version, bundle = release(hand_made.predictions(0))
     snapshot = take(40)
     test = snapshot_stage.load(hand_made.store, snapshot).test
-    answers = ask(hand_made, version, snapshot)
+    answered = ask(hand_made, version, snapshot)
     with open_predictor(bundle) as predictor:
         expected = predictor.predict(test.images)
-    assert answers == Predictions(test.sample_sha256, test.labels, expected.label_index, expected.score)
-    assert answers.accuracy_pct > 85, "a real model on real digits"
-    assert ask(hand_made, version, snapshot) == answers
+    assert answered.answers == Predictions(test.sample_sha256, test.labels, expected.label_index, expected.score)
+    assert answered.answers.accuracy_pct > 85, "a real model on real digits"
+    assert answered.judged_on == set(hand_made.predictions(0).sample_sha256), "what it was judged on then"
+    assert ask(hand_made, version, snapshot) == answered
     assert records(hand_made) == 1, "remembered"
 
 

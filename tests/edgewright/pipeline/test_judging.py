@@ -12,8 +12,9 @@ from edgewright.bench_report import BenchReport
 from edgewright.errors import GateError
 from edgewright.golden import GoldenReplay
 from edgewright.pipeline.built import build_identity
-from edgewright.pipeline.evidence import NoneYet, Unavailable
+from edgewright.pipeline.evidence import Answered, NoneYet, Unavailable
 from edgewright.pipeline.judging import choose
+from edgewright.pipeline.recipe import Recipe
 from edgewright.pipeline.run_metrics import latency_metrics
 from edgewright.pipeline.stages.evaluate import keep_predictions
 from edgewright.pipeline.waiver import Waiver
@@ -105,6 +106,23 @@ def test_the_champion_is_compared_sample_by_sample(hand_made: Any, wrong: int, o
     assert decision.verdict.check("accuracy against champion").samples == 2000
 
 
+def test_what_the_candidate_lost_on_the_samples_that_the_champion_was_judged_on_is_asked_by_itself(
+    hand_made: Any,
+) -> None:
+    """On 1,500 new samples the candidate is better, on the 500 old ones it lost: together that is no drop."""
+    made = hand_made.build(wrong={"fp32": 20, "p50": 20}, latencies_ms={"fp32": 2.0, "p50": 1.0})
+    champion = hand_made.predictions(25, first=1000)
+    name = "accuracy against champion, earlier test samples"
+    verdict = hand_made.decide(made, champion=Answered(champion, frozenset(champion.sample_sha256[:500]))).verdict
+    assert verdict.check("accuracy against champion").outcome == "pass"
+    assert (verdict.check(name).outcome, verdict.check(name).samples) == ("fail", 500)
+    assert verdict.check(name).figure == pytest.approx(4.0)
+    assert verdict.outcome == "fail"
+    same = hand_made.decide(made, champion=champion).verdict
+    assert same.outcome == "pass" and "nothing more to compare" in same.check(name).reason
+    assert [check.name for check in same.checks] == [check.name for check in verdict.checks]
+
+
 def test_a_champion_whose_answers_cannot_be_had_is_no_reason_to_pass(hand_made: Any) -> None:
     made = hand_made.build(latencies_ms={"fp32": 2.0, "p50": 1.0})
     assert hand_made.decide(made).verdict.outcome == "pass"
@@ -128,6 +146,10 @@ def test_a_build_is_what_it_was_made_of_and_what_came_out(hand_made: Any) -> Non
 
     same = identity()
     assert len(same) == 12
+    nightly = {"cron": "30 4 * * *", "promotion": "never", "limits": {"psi": 1.0}}
+    plain = hand_made.build(latencies_ms={"fp32": 2.0, "p50": 1.0})
+    other = Recipe.model_validate({**plain.recipe.model_dump(), "nightly": nightly})
+    assert build_identity(other, {"t": plain.target}, {"t": plain.folds}, {"t": plain.measured}) == same
     assert identity() == same
     others = {
         identity(latency_ms=1.5),  # measured anew: its runs must show these figures, not those

@@ -101,7 +101,7 @@ def test_what_was_read_survives_a_round_trip_through_a_form(write_recipe: WriteR
 
 # --- rules of one field -------------------------------------------------------------------------------------------
 
-TOP = "architecture, data, description, export, framework, gate, model, objective, seed, targets, task, training, variants"
+TOP = "architecture, data, description, export, framework, gate, model, nightly, objective, seed, targets, task, training, variants"
 
 
 @pytest.mark.parametrize(

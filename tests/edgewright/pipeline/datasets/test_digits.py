@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgewright.errors import DataError
-from edgewright.pipeline.datasets import digits
+from edgewright.pipeline.datasets import digits, make_digits
 from edgewright.pipeline.datasets.dataset import Dataset, sample_digests
 from edgewright.pipeline.datasets.make_digits import choose, pack
 
@@ -38,10 +38,11 @@ def write_package(folder: Path, train: int = 5, test: int = 3) -> Path:
     return folder
 
 
-def test_what_ships_is_under_four_megabytes_in_one_file() -> None:
+def test_what_ships_is_under_five_megabytes_in_two_files() -> None:
     folder = Path(__file__).parents[4] / "data" / "digits"
-    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "digits.npz.xz"]
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "digits.npz.xz", "reserved.npz.xz"]
     assert (folder / "digits.npz.xz").stat().st_size < 4_000_000
+    assert (folder / "reserved.npz.xz").stat().st_size < 1_000_000
 
 
 def test_the_shipped_digits_have_a_balanced_pool_and_the_whole_test_set(shipped: Dataset) -> None:
@@ -64,6 +65,17 @@ def test_the_data_card_names_the_file_by_its_digest() -> None:
     card = (Path(__file__).parents[4] / "data" / "digits" / "README.md").read_text(encoding="utf-8")
     assert digits.SHIPPED_SHA256 in card
     assert T10K_PIXELS_SHA256 in card
+    assert digits.RESERVED_SHA256 in card
+    assert hashlib.sha256(digits.load_reserve().images.tobytes()).hexdigest() in card
+
+
+def test_the_reserve_holds_real_digits_that_no_build_has_seen(shipped: Dataset) -> None:
+    reserve = digits.load_reserve()
+    assert reserve.images.shape == (7_000, 28, 28) and reserve.fixed_split is None
+    assert not set(sample_digests(reserve.images)) & set(sample_digests(shipped.images))
+    assert len(set(sample_digests(reserve.images))) == 7_000
+    assert np.bincount(reserve.labels).tolist() == [683, 846, 678, 741, 656, 570, 677, 744, 702, 703]
+    assert np.bincount(reserve.labels[:500], minlength=10).min() > 25, "any stretch holds every class"
 
 
 def test_a_damaged_shipped_file_is_refused_with_the_way_to_restore_it(
@@ -139,6 +151,19 @@ def test_the_maker_leaves_out_training_images_that_are_also_in_the_test_set(tmp_
     assert chosen.fixed_split is not None
     assert int((~chosen.fixed_split).sum()) == 19
     assert int(chosen.fixed_split.sum()) == 10
+
+
+def test_the_maker_reserves_training_images_that_do_not_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = digits.load("full", write_package(tmp_path / "package", train=60, test=10))
+    monkeypatch.setattr(make_digits, "TRAIN_PER_CLASS", 2)
+    monkeypatch.setattr(make_digits, "RESERVED", 30)
+    shipped = choose(full)
+    reserve = make_digits.choose_reserve(full, shipped)
+    assert len(reserve.labels) == 30
+    assert not set(sample_digests(reserve.images)) & (set(sample_digests(shipped.images)))
+    label_of = dict(zip(sample_digests(full.images), full.labels.tolist(), strict=True))
+    assert [label_of[digest] for digest in sample_digests(reserve.images)] == reserve.labels.tolist()
+    assert make_digits.pack_reserve(reserve) == make_digits.pack_reserve(reserve)
 
 
 def test_the_maker_refuses_what_is_too_large_to_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

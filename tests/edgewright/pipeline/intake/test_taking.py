@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,20 @@ class TestSetAside:
         (rejected,) = workshop.take_in().rejected
         assert rejected.reason.startswith("101 bytes, may be 100 at most")
 
+    def test_a_file_that_may_not_be_read_is_named(self, workshop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        (workshop.incoming / "a.npz").write_bytes(b"secret")
+        real = os.open
+
+        def forbidden(path: Any, *arguments: Any, **named: Any) -> int:
+            if str(path).endswith("incoming/a.npz"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, *arguments, **named)
+
+        monkeypatch.setattr(os, "open", forbidden)
+        (rejected,) = workshop.take_in().rejected
+        assert rejected.reason == "cannot be read (Permission denied). Correct its permissions."
+        assert list(workshop.set_aside()) == ["a.npz"]
+
     @pytest.mark.parametrize("name", ["a" * 250 + ".npz", "tab\tline\n.npz", "ünï.npz", os.fsdecode(b"\xff\xfe.npz")])
     def test_any_name_can_be_set_aside(self, workshop: Any, name: str) -> None:
         (workshop.incoming / name).write_bytes(b"junk")
@@ -306,6 +321,20 @@ class TestChangesMeanwhile:
 
         monkeypatch.setattr(incoming.Incoming, "read", vanish)
         assert workshop.take_in().left == ("a.npz",)
+
+
+class TestTwoAtOnce:
+    def test_one_waits_for_the_other_and_every_sample_counts_once(self, workshop: Any, more_rows: Rows) -> None:
+        for index in range(12):
+            workshop.deliver(f"{index:02}.npz", **more_rows(5, 50 + index))
+        reports: list[Any] = []
+        threads = [threading.Thread(target=lambda: reports.append(workshop.take_in())) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(report.new_samples for report in reports) == [0, 0, 60]
+        assert (len(workshop.ledger()), workshop.lying()) == (12, [])
 
 
 class TestWhatIsInTheWay:

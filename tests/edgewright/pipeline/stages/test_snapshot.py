@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,11 @@ from pydantic import TypeAdapter
 
 from edgewright.errors import DataError, IntegrityError
 from edgewright.pipeline.artifact_store import ArtifactStore
+from edgewright.pipeline.collected import CollectedBatch, CollectedSamples, batch_content, pack_batch
 from edgewright.pipeline.data_settings import DataSettings
+from edgewright.pipeline.datasets.dataset import at
+from edgewright.pipeline.datasets.digits import load_reserve
+from edgewright.pipeline.datasets.loading import load_dataset
 from edgewright.pipeline.stages import snapshot
 from edgewright.pipeline.task_settings import AnomalySettings, ClassificationSettings, RegressionSettings
 
@@ -100,6 +105,71 @@ def test_damaged_arrays_are_never_loaded(store: ArtifactStore, digits: snapshot.
         assert snapshot.load(store, digits).sha256 == digits.sha256
     finally:
         arrays.write_bytes(sound)
+
+
+# --- samples that were taken in since ------------------------------------------------------------------------------
+
+
+def inputs_of(store: ArtifactStore) -> list[dict[str, Any]]:
+    records = (store.root / "stages" / "snapshot").glob("*.json")
+    return [json.loads(record.read_text())["content"]["inputs"] for record in records]
+
+
+def test_without_a_collection_nothing_is_remembered_under_another_key(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path / "store")
+    snapshot.run(store, DIGITS, CLASSES)
+    (inputs,) = inputs_of(store)
+    assert set(inputs) == {"settings", "task", "files"}
+    assert snapshot.run(store, DIGITS, CLASSES, None).unchanged
+
+
+def collected(store: ArtifactStore, first: int, last: int, share: float = 0.2) -> CollectedBatch:
+    reserve = load_reserve()
+    return CollectedBatch(store.put_bytes(pack_batch(batch_content(reserve, np.arange(first, last)))), share)
+
+
+def test_new_digits_join_the_splits_and_no_old_one_moves(store: ArtifactStore, digits: snapshot.SnapshotResult) -> None:
+    one = CollectedSamples((collected(store, 0, 200),))
+    two = CollectedSamples((*one.batches, collected(store, 200, 300)))
+    (first,) = snapshot.run(store, DIGITS, CLASSES, one).value.folds
+    (second,) = snapshot.run(store, DIGITS, CLASSES, two).value.folds
+    before: dict[str, str] = {}
+    for result, count in ((digits, 0), (first, 200), (second, 300)):
+        loaded = snapshot.load(store, result)
+        fate = {digest: name for name, split in loaded.splits.items() for digest in split.sample_sha256}
+        assert before.items() <= fate.items()
+        assert len(fate) == sum(digits.samples.values()) + count
+        before = fate
+    assert 10_000 < first.samples["test"] < second.samples["test"] < 10_100
+
+
+def test_it_is_remembered_by_the_digests_and_shares_of_what_joined(store: ArtifactStore) -> None:
+    batch = collected(store, 0, 200)
+    assert not snapshot.run(store, DIGITS, CLASSES, CollectedSamples((replace(batch, test_share=0.9),))).unchanged
+    again = snapshot.run(store, DIGITS, CLASSES, CollectedSamples((collected(store, 0, 200),)))
+    assert again.unchanged
+    assert ["collection"] in [sorted(set(inputs) - {"settings", "task", "files"}) for inputs in inputs_of(store)]
+
+
+def test_where_shares_make_the_test_split_that_of_new_samples_is_no_input(tmp_path: Path, own_values: Any) -> None:
+    store = ArtifactStore(tmp_path / "store")
+    base = load_dataset(parse(**own_values), VALUES)
+    new = replace(base, images=base.images[:40] + np.float32(0.5), labels=base.labels[:40])
+    batch = CollectedBatch(store.put_bytes(pack_batch(batch_content(new, np.arange(40)))), 0.2)
+    taken = snapshot.run(store, parse(**own_values), VALUES, CollectedSamples((batch,)))
+    assert sum(taken.value.folds[0].samples.values()) == 640
+    assert snapshot.run(
+        store, parse(**own_values), VALUES, CollectedSamples((replace(batch, test_share=0.7),))
+    ).unchanged
+
+
+def test_samples_that_are_all_there_already_change_nothing_that_follows(
+    store: ArtifactStore, digits: snapshot.SnapshotResult
+) -> None:
+    known = at(load_dataset(DIGITS, CLASSES), np.arange(50))
+    batch = CollectedBatch(store.put_bytes(pack_batch(batch_content(known, np.arange(50)))), 0.2)
+    (same,) = snapshot.run(store, DIGITS, CLASSES, CollectedSamples((batch,))).value.folds
+    assert same.sha256 == digits.sha256
 
 
 # --- folds --------------------------------------------------------------------------------------------------------

@@ -27,8 +27,10 @@ from edgewright.pipeline.tracking import (
     metadata_uri,
     pin_baseline,
     promote,
+    promotion,
     register,
     registered_name,
+    registry,
     repair,
     rollback,
     set_candidate,
@@ -363,6 +365,13 @@ def test_there_is_nothing_to_roll_back_without_a_champion(tracking: Tracking, re
 # --- kills: the store is real, the process is ended before its n-th write
 
 
+@pytest.fixture
+def without_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the pages for people out: they decide nothing, and are written after what does (see test_pages.py)."""
+    for module in (promotion, registry):
+        monkeypatch.setattr(module, "refresh_pages", lambda *_: None)
+
+
 def test_registration_killed_anywhere_is_finished_by_the_next_call(
     tracking: Tracking, release: Release, killed_before_write: KilledBefore
 ) -> None:
@@ -406,6 +415,7 @@ def test_repair_finishes_what_is_whole_and_removes_what_is_not(tracking: Trackin
     assert repair(tracking, MODEL) == []
 
 
+@pytest.mark.usefixtures("without_pages")
 @pytest.mark.parametrize(
     ("first", "then"),
     [
@@ -461,6 +471,7 @@ def break_up(tracking: Tracking) -> None:
         open_client(tracking).delete_registered_model_alias(NAME, name)
 
 
+@pytest.mark.usefixtures("without_pages")
 @pytest.mark.parametrize("then", ["rollback", "repair"])
 def test_rollback_killed_anywhere_is_no_half_release(
     tracking: Tracking, release: Release, killed_before_write: KilledBefore, then: str

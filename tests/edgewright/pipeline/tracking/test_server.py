@@ -33,6 +33,7 @@ from edgewright.pipeline.tracking import (
     tracking_server,
 )
 from edgewright.pipeline.tracking.client import QUIET_ENVIRONMENT, store_folder
+from edgewright.pipeline.tracking.server import release_server, server_use
 from edgewright.pipeline.tracking.server_process import MARK, SERVER_SETTINGS
 
 ROOT = Path(__file__).parents[4]
@@ -310,3 +311,44 @@ def test_a_port_that_was_taken_meanwhile_is_exchanged(home: Path, remote: str) -
     with tracking_server(home) as tracking:
         assert tracking.uri != remote
         assert get(f"{tracking.uri}/health")[0] == 200
+
+
+@pytest.mark.slow
+def test_a_kept_server_outlives_its_users_until_it_is_released(home: Path) -> None:
+    keeper = TrackingServer(home, kept=True)
+    uri = keeper.wait().uri
+    keeper.close()
+    with tracking_server(home) as tracking:
+        assert (tracking.uri, tracking.started_here) == (uri, False)
+        use = server_use(home)
+        assert (use.kept, use.users) == (True, (os.getpid(),))
+    assert not stop_unused_server(home)
+    assert get(f"{uri}/health")[0] == 200, "the last user left, and it is up"
+
+    user = start_user(home)
+    assert said_by(user)[0] == uri
+    left = release_server(home)
+    assert (left.kept, left.users) == (False, (user.pid,)), "not from under a command that uses it"
+    user.communicate("\n", timeout=60)
+    assert servers_of(home) == []
+    assert release_server(home).server is None
+
+
+@pytest.mark.slow
+def test_a_kept_server_that_died_is_kept_no_longer_and_its_successor_is_a_users_own(home: Path) -> None:
+    keeper = TrackingServer(home, kept=True)
+    port = int(keeper.wait().uri.rpartition(":")[2])
+    family = servers_of(home)
+    for process in family:
+        process.kill()
+    psutil.wait_procs(family, timeout=10)
+    use = server_use(home)
+    assert (use.server, use.kept, use.port) == (None, False, port), "the port is remembered, for links"
+    with tracking_server(home) as tracking:
+        assert tracking.started_here
+        assert not server_use(home).kept
+        assert TrackingServer(home, kept=True).wait().uri == tracking.uri
+        assert server_use(home).kept
+    assert len(servers_of(home)) == 2
+    release_server(home)
+    assert servers_of(home) == []
