@@ -12,7 +12,7 @@ from pydantic import Field
 from edgewright.pipeline.tracking import Tracking, TrackingServer, registered_names
 from edgewright.pipeline.workspace import Workspace, open_workspace
 from tasks.page import show_text
-from tasks.repair import crash_stale, find_contradictions, mend_model, note_unanswered
+from tasks.repair import crash_stale, find_contradictions, mend_model, note_unanswered, sweep_store
 
 Sweep = Annotated[bool, Field(description="also remove files of the store that no result names, older than a day")]
 
@@ -55,4 +55,6 @@ def repair_all(workspace: Workspace, tracking: Tracking, sweep: bool) -> tuple[l
         done += mend_model(tracking, model)
         done += note_unanswered(tracking, model)
         open_ += find_contradictions(tracking, model)
+    if sweep:
+        done += sweep_store(workspace)
     return done, open_

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import task
 
+from edgewright.pipeline.retention import remove_orphans
 from edgewright.pipeline.tracking import (
     APPROVAL,
     ASKED,
@@ -15,6 +16,7 @@ from edgewright.pipeline.tracking import (
     repair,
     versions,
 )
+from edgewright.pipeline.workspace import Workspace
 from tasks.stage import STAGE_OPTIONS
 from tasks.stale_runs import crash_stale_runs, expired_runs
 
@@ -64,6 +66,15 @@ def find_contradictions(tracking: Tracking, model: str) -> list[str]:
         if version.is_champion and not version.is_complete:
             said.append(f"{version.name}: version {version.version} is champion and half registered; roll back")
     return said
+
+
+@task(name="sweep-store", **STAGE_OPTIONS)
+def sweep_store(workspace: Workspace) -> list[str]:
+    """Removes files of the store that nothing names and that are older than a day."""
+    files, size_bytes = remove_orphans(workspace)
+    if not files:
+        return []
+    return [f"{files} files of the store that nothing named, {size_bytes / 1024**2:,.1f} MiB: removed"]
 
 
 def _versions(tracking: Tracking, model: str) -> list[ModelVersion]:
