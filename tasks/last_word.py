@@ -1,8 +1,8 @@
 """The last word of a suspended run's process: that it has ended as it should, and waits for a person.
 
-An automation ends a run as Crashed when heartbeats stop (``deployments/automations/silent-runs.yaml``). A run that suspends stops
-them too, and that it was suspended answers the automation; but Prefect sends heartbeats on a way of their own, and one that
-arrives after the suspension starts a new wait, which nothing would answer.
+An automation ends a run as Crashed when heartbeats stop (``deployments/automations/silent-runs.yaml``). A run that suspends
+stops them too, and that it was suspended answers the automation; but Prefect sends heartbeats on a way of their own, and one
+that arrives after the suspension starts a new wait, which nothing would answer.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from edgewright.desk.api import is_healthy
+from edgewright.desk.prefect_process import let_writers_wait
 from edgewright.errors import EdgewrightError
 from edgewright.pipeline.workspace import Workspace
 
@@ -97,6 +98,7 @@ def _serve(lifeline: int, listener: int) -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
+    let_writers_wait()
     config = uvicorn.Config(
         create_app(ephemeral=True, final=True), log_level="error", lifespan="on", timeout_graceful_shutdown=2
     )

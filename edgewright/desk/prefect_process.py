@@ -70,6 +70,7 @@ def serve(listener: int) -> None:
     from prefect.server.api.server import create_app
 
     _use_own_collections(collections)
+    let_writers_wait()
     config = uvicorn.Config(
         StayHere(create_app(final=True)), log_level="warning", lifespan="on", timeout_graceful_shutdown=_LEAVE_S
     )
@@ -83,6 +84,23 @@ def _use_own_collections(collections: Any) -> None:
     collections.GLOBAL_COLLECTIONS_VIEW_CACHE = {
         view: json.loads(file.read_text()) if file.is_file() else {} for view, file in files.items()
     }
+
+
+def let_writers_wait() -> None:
+    """Changes Prefect's sqlite database in this process: two transactions wait for each other.
+
+    Each says at its start that it will write. Otherwise one that has read and then writes fails at once when another
+    has written meanwhile, whatever time it was given to wait: a request is answered 503, and an event that an automation
+    waits for is lost.
+    """
+    from prefect.server.database.configurations import AioSqliteConfiguration
+
+    begin = AioSqliteConfiguration.begin_transaction
+
+    def begin_for_update(self: Any, session: Any, with_for_update: bool = False) -> Any:
+        return begin(self, session, with_for_update=True)
+
+    AioSqliteConfiguration.begin_transaction = begin_for_update  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ from typing import Any
 from edgewright.bench_report import BenchReport, parse_report
 from edgewright.errors import RegistryError, UsageError
 from edgewright.pipeline.document import ModelT, parse_fields
-from edgewright.pipeline.evidence import Evidence, Measured, NoneYet, Unavailable
+from edgewright.pipeline.evidence import Answered, Evidence, Measured, NoneYet, Unavailable
 from edgewright.pipeline.incumbents import PREDICTIONS
 from edgewright.pipeline.judging import Incumbent, gate_limits, judge_with_waivers
 from edgewright.pipeline.kept_evidence import FOLDER as EVIDENCE
-from edgewright.pipeline.kept_evidence import load_evidence
+from edgewright.pipeline.kept_evidence import KeptEvidence, load_evidence
 from edgewright.pipeline.model_engine import required_provider
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.publishing import BY_REPORT, JUDGED_BY, REPORT, ChampionMovedError, settle
@@ -170,6 +170,8 @@ def _judge_again(
     candidate = Predictions.load(download(tracking, version, PREDICTIONS, folder))
     kept = load_evidence(download(tracking, version, EVIDENCE, folder))
     judged = Verdict.from_json(download(tracking, version, VERDICT, folder).read_text())
+    in_office = _kept(tracking, incumbent, candidate, kept, folder)
+    pinned = _kept(tracking, baseline(tracking, version.model, version.target), candidate, kept, folder)
     evidence = Evidence(
         quality=kept.quality,
         candidate=candidate,
@@ -177,8 +179,9 @@ def _judge_again(
         groups=kept.groups,
         slices=kept.slices,
         corrupted=kept.corrupted,
-        champion=_kept(tracking, incumbent, candidate, folder),
-        baseline=_kept(tracking, baseline(tracking, version.model, version.target), candidate, folder),
+        champion=in_office.answers if isinstance(in_office, Answered) else in_office,
+        baseline=pinned.answers if isinstance(pinned, Answered) else pinned,
+        judged_on=in_office.judged_on if isinstance(in_office, Answered) else None,
         measured=Measured(
             size_kib=context["size_bytes"] / 1024,
             reference_size_kib=context["reference_size_bytes"] / 1024,
@@ -193,12 +196,17 @@ def _judge_again(
     return judge_with_waivers(evidence, limits, target, judged.waivers, version.model, version.target, version.variant)
 
 
-def _kept(tracking: Tracking, version: ModelVersion | None, candidate: Predictions, folder: Path) -> Incumbent:
-    """A released version's kept answers, if they are on the candidate's test samples."""
+def _kept(
+    tracking: Tracking, version: ModelVersion | None, candidate: Predictions, evidence: KeptEvidence, folder: Path
+) -> Incumbent | Answered:
+    """A released version's answers on the candidate's test samples: its own, or those it gave anew for this build."""
     if version is None:
         return NoneYet()
     kept = Predictions.load(download(tracking, version, PREDICTIONS, folder / str(version.version)))
     if kept.sample_sha256 != candidate.sample_sha256:
+        anew = evidence.answered.get(version.bundle_sha256)
+        if anew is not None:
+            return Answered(anew, frozenset(kept.sample_sha256), version.bundle_sha256)
         return Unavailable("its kept answers are on another test split; build again, which runs it on this one")
     return kept
 

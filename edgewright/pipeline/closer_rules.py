@@ -99,6 +99,7 @@ def check_waivers(
     """Whether every waiver is for a check that this gate asks, as far as that is known before anything runs."""
     asked = [
         *(f"{quality.word} against {other}" for other in ("reference", "champion", "baseline")),
+        f"{quality.word} against champion, earlier test samples",
         f"{quality.word} floor",
         *(f"class {name}" for part in gate.slices if part.by == "class" for name in class_names),
         "agreement with reference",

@@ -180,10 +180,12 @@ class Answered:
     Attributes:
         answers: Its answers on today's.
         judged_on: Digests of the samples that it was judged on.
+        bundle_sha256: Which release's bundle answered.
     """
 
     answers: Predictions
     judged_on: frozenset[str]
+    bundle_sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)

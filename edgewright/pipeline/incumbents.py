@@ -74,7 +74,7 @@ def incumbent_predictions(
             folder = download(tracking, version, BUNDLE, Path(scratch))
             answers = _run_again(store, folder, version, snapshots[0], task)
             judged_on = frozenset(kept.sample_sha256)
-            return answers if judged_on == set(wanted) else Answered(answers, judged_on)
+            return answers if judged_on == set(wanted) else Answered(answers, judged_on, version.bundle_sha256)
         except (RegistryError, BundleError, DataError, EngineError, StageError) as error:
             return Unavailable(str(error))
 

@@ -74,9 +74,11 @@ class Decision:
 
     Attributes:
         tested: What was put to the gate, in order of preference.
+        answered: Releases that were run again for it, since they had been judged on other samples.
     """
 
     tested: tuple[Tested, ...]
+    answered: tuple[Answered, ...] = ()
 
     @property
     def best(self) -> Tested:
@@ -177,7 +179,8 @@ def decide(
             evidence, limits, built.target, waivers, built.recipe.model, built.target_name, choice.released
         )
         tested.append(Tested(choice, verdict, evidence))
-    return Decision(tuple(tested))
+    anew = {each.bundle_sha256: each for each in (champion, baseline) if isinstance(each, Answered)}
+    return Decision(tuple(tested), tuple(anew.values()))
 
 
 def judge_with_waivers(

@@ -6,18 +6,19 @@ A device's bench report arrives weeks after the build; the gate then looks at it
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgewright.errors import DataError
-from edgewright.pipeline.evidence import Corrupted, Evidence
+from edgewright.pipeline.evidence import Answered, Corrupted, Evidence
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.quality import Quality
 
 FOLDER = "evidence"
 _FACTS = "facts.json"
 _REFERENCE = "reference.npz"
+_ANSWERED = ".answered.npz"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class KeptEvidence:
         groups: One group per sample; None where samples stand alone.
         slices: One text per sample, by what it is sliced by.
         corrupted: Answers on corrupted samples, by corruption.
+        answered: What releases that had been judged on other samples answered on these, by their bundle's digest.
     """
 
     quality: Quality
@@ -37,11 +39,20 @@ class KeptEvidence:
     groups: tuple[str, ...] | None
     slices: Mapping[str, tuple[str, ...]]
     corrupted: Mapping[str, Corrupted]
+    answered: Mapping[str, Predictions]
 
 
-def save_evidence(evidence: Evidence, folder: Path) -> Path:
-    """Writes a folder of npz files and one JSON; returns it."""
+def save_evidence(evidence: Evidence, folder: Path, answered: Sequence[Answered] = ()) -> Path:
+    """Writes a folder of npz files and one JSON; returns it.
+
+    Args:
+        evidence: What the gate looked at.
+        folder: Where to; made here.
+        answered: Releases that were run again for it.
+    """
     folder.mkdir(parents=True)
+    for each in answered:
+        each.answers.save(folder / f"{each.bundle_sha256}{_ANSWERED}")
     evidence.reference.save(folder / _REFERENCE)
     corrupted = {}
     for name, answers in evidence.corrupted.items():
@@ -79,6 +90,10 @@ def load_evidence(folder: Path) -> KeptEvidence:
                     groups=_texts(groups),
                 )
                 for name, groups in facts["corrupted"].items()
+            },
+            # Releases from before these were kept hold none.
+            answered={
+                path.name.removesuffix(_ANSWERED): Predictions.load(path) for path in folder.glob(f"*{_ANSWERED}")
             },
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -79,7 +79,7 @@ def log_runs(
             if judged:
                 artifacts[VERDICT] = _write(folder / VERDICT, judged.verdict.to_json())
                 artifacts["verdict.md"] = _write(folder / "verdict.md", judged.verdict.to_markdown())
-                artifacts[EVIDENCE] = save_evidence(judged.evidence, folder / EVIDENCE)
+                artifacts[EVIDENCE] = save_evidence(judged.evidence, folder / EVIDENCE, decision.answered)
                 # Whatever was put to the gate may be chosen, if not today then judged against the next champion.
                 artifacts[BUNDLE] = unpack(store, packed[name], folder / BUNDLE)
                 artifacts[REFERENCE] = unpack(store, packed[built.reference], folder / REFERENCE)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -228,8 +230,7 @@ def test_a_suspended_run_goes_on_after_the_desk_was_closed_and_opened(desk: Tria
     desk.up()
     assert desk.state(run)[0] == "Suspended"
     assert desk.api.post(f"/flow_runs/{run}/resume", {})["status"] == "ACCEPT"
-    # Run anew from its beginning, it asks again: how a flow remembers its question is the flow's own business.
-    wait_for(lambda: desk.api.read(f"/flow_runs/{run}")["run_count"] == 2, 60)
+    assert desk.wait_for_state(run, {"Completed", "Failed", "Crashed"}) == "Completed"
 
 
 @pytest.mark.slow
@@ -276,6 +277,45 @@ def test_what_a_person_switched_stays_when_the_deployments_change(desk: TrialDes
         file.write_text(as_shipped)
         for each, wanted in zip(now, (True, False), strict=True):
             desk.api.patch(f"/deployments/{each['id']}/schedules/{each['schedules'][0]['id']}", {"active": wanted})
+
+
+# What `edgewright build` does about Prefect, with a flow that does next to nothing.
+COMMAND = """
+from pathlib import Path
+from edgewright.cli.prefect_settings import settle_prefect
+from edgewright.pipeline.live_process import process_tag
+from edgewright.pipeline.workspace import open_workspace
+server = settle_prefect(open_workspace())
+server.wait()
+from prefect import tags
+from trial_flows.flows import trial
+with tags(process_tag()):
+    trial(seconds=25)
+"""
+
+
+@pytest.mark.slow
+def test_a_commands_run_is_on_the_desks_page_and_down_leaves_prefect_up_for_it(desk: TrialDesk) -> None:
+    desk.up()
+    words = [sys.executable, "-c", COMMAND, "build"]
+    with subprocess.Popen(words, cwd=desk.root, env=desk.environment, stderr=subprocess.PIPE, text=True) as command:
+        tag = f":{command.pid}:"
+        query = {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}
+
+        def running() -> list[Any]:
+            found = desk.api.post("/flow_runs/filter", query)
+            return [run for run in found if any(tag in each for each in run["tags"])]
+
+        wait_for(running, 60)
+        [run] = running()
+        down = desk.run("down")
+        assert down.status == 1
+        assert f"Prefect   stays up for edgewright build (process {command.pid})" in down.out
+        assert desk.run("status").out.count("not started") == 2
+        assert (command.wait(60), command.stderr and command.stderr.read()) == (0, "")
+    assert desk.state(run["id"])[0] == "Completed"
+    down = desk.run("down")
+    assert (down.status, desk.processes()) == (0, [])
 
 
 class Receiver(BaseHTTPRequestHandler):

@@ -97,8 +97,10 @@ def test_a_report_takes_the_release_through_the_gate_and_the_next_build_leaves_i
     assert (version.verdict, version.tags["edgewright.judged_by"]) == ("pass", "bench-report")
     assert version.aliases == ("baseline", "champion")
     run = open_client(registry).get_run(version.run_id)
-    assert run.data.metrics["latency_p95_ms"] == report["measurement"]["summary"]["latency_p95_ms"]
-    assert run.data.metrics["speedup_x"] == report["reference"]["speedup_x"]
+    # Runs carry six digits of a figure.
+    p95_ms = report["measurement"]["summary"]["latency_p95_ms"]
+    assert run.data.metrics["latency_p95_ms"] == pytest.approx(p95_ms, rel=1e-5)
+    assert run.data.metrics["speedup_x"] == pytest.approx(report["reference"]["speedup_x"], rel=1e-5)
     assert run.data.tags["edgewright.verdict"] == "pass"
 
     again = record(workshop, report, platform="linux/arm64", cpu_model="Cortex-A76")

@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from edgewright.pipeline.tracking import APPROVAL, Tracking, get_version, promote, record_question, set_verdict, versions
+from edgewright.pipeline.tracking import (
+    APPROVAL,
+    Tracking,
+    get_version,
+    promote,
+    record_question,
+    set_verdict,
+    versions,
+)
 from edgewright.pipeline.tracking.client import open_client
 from edgewright.pipeline.workspace import open_workspace
 from registered import release

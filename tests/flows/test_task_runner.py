@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +189,43 @@ def test_a_cluster_that_lost_all_workers_is_told_and_not_waited_for_for_ever(
         told = rf"the Dask scheduler at {cluster.address} has had no worker for 1 s\. Start one .*build again"
         with pytest.raises(EdgewrightError, match=told):
             wait_for_nobody(cluster.workers[0].process.pid)
+
+
+def make_certificate(folder: Path) -> Path:
+    """A certificate that is its own authority, and its key, in one file."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "team")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    signed = builder.add_extension(x509.BasicConstraints(True, None), critical=True).sign(key, hashes.SHA256())
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = folder / "certificate.pem"
+    path.write_bytes(signed.public_bytes(serialization.Encoding.PEM) + secret)
+    return path
+
+
+def test_an_encrypted_cluster_is_named_by_tls(
+    prefect_api: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import dask
+    import distributed
+
+    assert distributed
+    certificate = make_certificate(tmp_path)
+    trust: dict[str, Any] = {
+        f"distributed.comm.tls.{name}": str(certificate) for name in ("ca-file", "client.cert", "client.key")
+    }
+    trust["distributed.comm.require-encryption"] = True
+    monkeypatch.setenv("EDGEWRIGHT_SHARED", str(tmp_path / "team"))
+    # What a person sets as DASK_DISTRIBUTED__COMM__TLS__CA_FILE and so on.
+    with dask.config.set(trust), dask_cluster(tmp_path / "cluster", {}, [], 1, certificate=certificate) as cluster:
+        assert cluster.address.startswith("tls://")
+        monkeypatch.setenv(VARIABLE, cluster.address)
+        assert double_twice(3) == 12

@@ -83,7 +83,7 @@ class DaskCluster:
     """A scheduler and its workers.
 
     Attributes:
-        address: The scheduler's, ``tcp://127.0.0.1:…``.
+        address: The scheduler's, ``tcp://127.0.0.1:…`` or ``tls://127.0.0.1:…``.
         workers: The workers.
     """
 
@@ -93,7 +93,12 @@ class DaskCluster:
 
 @contextlib.contextmanager
 def dask_cluster(
-    folder: Path, environment: Mapping[str, str], forbidden: Sequence[Path], workers: int = 2, threads: int = 1
+    folder: Path,
+    environment: Mapping[str, str],
+    forbidden: Sequence[Path],
+    workers: int = 2,
+    threads: int = 1,
+    certificate: Path | None = None,
 ) -> Iterator[DaskCluster]:
     """Runs a cluster while the block runs.
 
@@ -103,19 +108,24 @@ def dask_cluster(
         forbidden: Folders that no worker may look at; a worker may not look at another one's either.
         workers: How many.
         threads: Threads of each.
+        certificate: A certificate with its key (PEM) that all of them show and trust; without one nothing is encrypted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port = _free_port()
-    address = f"tcp://127.0.0.1:{port}"
+    tls: list[str] = []
+    if certificate is not None:
+        tls = [word for name in ("ca-file", "cert", "key") for word in (f"--tls-{name}", str(certificate))]
+        tls += ["--protocol", "tls"]
+    address = f"{'tls' if tls else 'tcp'}://127.0.0.1:{port}"
     with contextlib.ExitStack() as running:
-        command = ["distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+        command = ["distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard", *tls]
         running.enter_context(_process(command, folder / "scheduler", {}))
         started = []
         for number in range(workers):
             own = folder / f"worker-{number}"
             others = [folder / f"worker-{other}" for other in range(workers) if other != number]
             command = ["distributed.cli.dask_worker", address, "--no-nanny", "--no-dashboard", "--host", "127.0.0.1"]
-            command += ["--nthreads", str(threads), "--memory-limit", "0", "--name", own.name]
+            command += ["--nthreads", str(threads), "--memory-limit", "0", "--name", own.name, *tls]
             watched = _watch(own, [*forbidden, *others])
             own_environment = {**environment, **watched, "EDGEWRIGHT_HOME": str(own / "home")}
             started.append(Worker(own, running.enter_context(_process(command, own, own_environment))))

@@ -33,7 +33,7 @@ BIN = Path(sys.executable).parent
 COMPOSE = ROOT / "docker" / "compose.yaml"
 EXAMPLE = ROOT / "docker" / "team.env.example"
 PORTS = {"postgres": 5432, "storage": 8333, "mlflow": 5000, "prefect": 4200, "worker": 8080}
-_START_S, _STOP_S = 180.0, 30.0
+_START_S, _RUN_S, _STOP_S = 180.0, 400.0, 30.0
 _VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>\w+)(?::(?P<kind>[?-])(?P<text>[^}]*))?\})")
 
 
@@ -155,7 +155,7 @@ class TeamServers:
             env=self.environment(service),
             capture_output=True,
             text=True,
-            timeout=_START_S,
+            timeout=_RUN_S,
             check=False,
         )
         said = f"{done.stdout}\n{done.stderr}"

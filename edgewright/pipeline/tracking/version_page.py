@@ -42,7 +42,7 @@ _VERDICT = "verdict.json"
 # Files that a release may have, and what they are; the pages link to those that are there.
 _FILES = {
     "report.html": "report of the build",
-    "comparison.html": "comparison with the champion's build",
+    "comparison.html": "comparison with other builds",
     "verdict.md": "verdict with every reason",
     "bench_report.json": "bench report of the device",
     "context.json": "recipe and target as built",

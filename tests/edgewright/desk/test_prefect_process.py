@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
-from edgewright.desk.prefect_process import StayHere, _use_own_collections
+import pytest
+
+from edgewright.desk.prefect_process import StayHere, _use_own_collections, let_writers_wait
 
 
 async def _page(scope: Any, receive: Any, send: Any) -> None:
@@ -52,3 +55,33 @@ def test_the_list_of_integrations_is_the_one_that_came_with_prefect() -> None:
         assert "working_dir" in template["default_base_job_configuration"]["variables"]["properties"]
     finally:
         collections.GLOBAL_COLLECTIONS_VIEW_CACHE = before
+
+
+def test_two_that_read_before_they_write_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Prefect's own sessions do it, on a database of this test's own. Without the change the second one fails at once."""
+    import sqlalchemy as sa
+    from prefect.server.database.configurations import AioSqliteConfiguration
+
+    monkeypatch.setattr(AioSqliteConfiguration, "begin_transaction", AioSqliteConfiguration.begin_transaction)
+    let_writers_wait()
+
+    async def count_up(configuration: AioSqliteConfiguration, engine: Any) -> None:
+        async with (
+            await configuration.session(engine) as session,
+            configuration.begin_transaction(session),
+        ):
+            count = (await session.execute(sa.text("select count from counter"))).scalar_one()
+            await asyncio.sleep(0.2)
+            await session.execute(sa.text("update counter set count = :count"), {"count": count + 1})
+
+    async def both() -> int:
+        configuration = AioSqliteConfiguration(f"sqlite+aiosqlite:///{tmp_path / 'counter.db'}")
+        engine = await configuration.engine()
+        async with engine.begin() as connection:
+            await connection.execute(sa.text("create table counter (count integer)"))
+            await connection.execute(sa.text("insert into counter values (0)"))
+        await asyncio.gather(*(count_up(configuration, engine) for _ in range(2)))
+        async with engine.connect() as connection:
+            return int((await connection.execute(sa.text("select count from counter"))).scalar_one())
+
+    assert asyncio.run(both()) == 2

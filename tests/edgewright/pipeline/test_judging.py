@@ -113,7 +113,9 @@ def test_what_the_candidate_lost_on_the_samples_that_the_champion_was_judged_on_
     made = hand_made.build(wrong={"fp32": 20, "p50": 20}, latencies_ms={"fp32": 2.0, "p50": 1.0})
     champion = hand_made.predictions(25, first=1000)
     name = "accuracy against champion, earlier test samples"
-    verdict = hand_made.decide(made, champion=Answered(champion, frozenset(champion.sample_sha256[:500]))).verdict
+    verdict = hand_made.decide(
+        made, champion=Answered(champion, frozenset(champion.sample_sha256[:500]), "b" * 64)
+    ).verdict
     assert verdict.check("accuracy against champion").outcome == "pass"
     assert (verdict.check(name).outcome, verdict.check(name).samples) == ("fail", 500)
     assert verdict.check(name).figure == pytest.approx(4.0)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgewright.errors import DataError
-from edgewright.pipeline.evidence import Corrupted, Evidence, NoneYet
+from edgewright.pipeline.evidence import Answered, Corrupted, Evidence, NoneYet
 from edgewright.pipeline.kept_evidence import load_evidence, save_evidence
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.quality import Quality
@@ -45,8 +45,16 @@ def evidence(groups: tuple[str, ...] | None) -> Evidence:
 def test_it_comes_back_as_it_was(tmp_path: Path, groups: tuple[str, ...] | None) -> None:
     kept = load_evidence(save_evidence(evidence(groups), tmp_path / "evidence"))
     was = evidence(groups)
+    assert kept.answered == {}
     for field in dataclasses.fields(kept):
-        assert getattr(kept, field.name) == getattr(was, field.name), field.name
+        if field.name != "answered":
+            assert getattr(kept, field.name) == getattr(was, field.name), field.name
+
+
+def test_what_releases_answered_anew_is_found_by_their_bundle(tmp_path: Path) -> None:
+    anew = Answered(answers(7), frozenset(answers(7).sample_sha256[:5]), "b" * 64)
+    kept = load_evidence(save_evidence(evidence(None), tmp_path / "evidence", [anew]))
+    assert kept.answered == {"b" * 64: answers(7)}
 
 
 def test_the_naive_error_of_a_regression_is_kept(tmp_path: Path) -> None:

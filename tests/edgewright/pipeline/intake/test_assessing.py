@@ -225,7 +225,7 @@ def beyond(known: Dataset, new: Dataset) -> set[str]:
 class TestRealDigits:
     """Decision 0024 has the figures of many more draws."""
 
-    @pytest.mark.parametrize(("count", "draws"), [(100, 14), (300, 8), (1000, 7)])
+    @pytest.mark.parametrize(("count", "draws"), [(100, 10), (300, 6), (1000, 5)])
     def test_tranches_of_the_reserve_alarm_nobody(
         self, known: Dataset, reserve: Dataset, count: int, draws: int
     ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from browser import open_browser, take_picture
 from edgewright.pipeline.tracking import (
     BODY_BEGINS,
     RunRecord,
@@ -30,7 +31,6 @@ from edgewright.pipeline.tracking import (
     write_pages,
 )
 from edgewright.pipeline.tracking.client import artifacts_folder, open_client, store_folder
-from browser import open_browser, take_picture
 
 FIGURES = {
     "fp32": {
