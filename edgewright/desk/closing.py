@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgewright.desk.api import PrefectApi, is_healthy
-from edgewright.desk.flow_runs import cancel_runs, end_abandoned
-from edgewright.desk.part import Part, runs_flow
+from edgewright.desk.flow_runs import cancel_runs, end_abandoned, settle_cancelled
+from edgewright.desk.part import Part, flow_run, runs_flow
 from edgewright.desk.running import PREFECT, WORKER, desk_users, prefect_api_url, prefect_port
 from edgewright.desk.state import desk_folder, desk_lock, read_state, write_state
 from edgewright.errors import DeskError
@@ -80,16 +80,16 @@ def close_desk(home: Path, on_progress: Callable[[str], None]) -> Closed:
             stopped.append("mlflow")
         state.keeps_mlflow = False
         write_state(home, state)
-        return Closed(tuple(stopped), tuple(cancelled), kept)
+        return Closed(tuple(stopped), cancelled, kept)
 
 
-def _stop_worker(part: Part, leader: Mark | None, api: PrefectApi | None) -> tuple[bool, list[str]]:
+def _stop_worker(part: Part, leader: Mark | None, api: PrefectApi | None) -> tuple[bool, tuple[str, ...]]:
     """Ends the worker and its runs: first it takes no new ones, then they are cancelled, then their processes end.
 
     Returns:
         Whether anything was there to end, and the names of the runs that were cancelled.
     """
-    family, cancelled = part.family(), list[str]()
+    family, cancelled = part.family(), dict[str, str]()
     for process in family:
         if leader is not None and process.pid == leader.pid:
             # Once only: a second one makes Prefect's worker leave at once.
@@ -100,14 +100,22 @@ def _stop_worker(part: Part, leader: Mark | None, api: PrefectApi | None) -> tup
         if api is not None:
             cancelled = cancel_runs(api)
     except DeskError:
-        # The server ended meanwhile. What it was not told, the next `edgewright up` tells it.
-        api = None
+        api = None  # the server ended meanwhile. What it was not told, the next `edgewright up` tells it
+    if api is not None:
+        # A run that has just ended or was suspended is on its way out: what is told to end now would crash.
+        _wait_until(lambda: not any(runs_flow(each) and flow_run(each) not in cancelled for each in part.family()))
     end([process for process in part.family() if runs_flow(process)], _FLOW_GRACE_S)
-    gives_up_at = time.monotonic() + _GRACE_S
-    while leader is not None and leader.is_alive() and time.monotonic() < gives_up_at:
-        time.sleep(_POLL_S)
+    _wait_until(lambda: leader is None or not leader.is_alive())
     part.stop(_GRACE_S)
-    return bool(family), cancelled
+    if api is not None:
+        settle_cancelled(api, cancelled)
+    return bool(family), tuple(cancelled.values())
+
+
+def _wait_until(happened: Callable[[], bool]) -> None:
+    gives_up_at = time.monotonic() + _GRACE_S
+    while not happened() and time.monotonic() < gives_up_at:
+        time.sleep(_POLL_S)
 
 
 def _api(server: Mark | None, port: int) -> PrefectApi | None:

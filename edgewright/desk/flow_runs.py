@@ -5,6 +5,7 @@ A run's state is what Prefect was told last. Whether its process lives is asked 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -78,19 +79,25 @@ def skip_missed(api: PrefectApi) -> dict[str, int]:
     return skipped
 
 
-def cancel_runs(api: PrefectApi) -> list[str]:
-    """Cancels, in Prefect, all runs of the desk's pool that have begun and not ended.
+def cancel_runs(api: PrefectApi) -> dict[str, str]:
+    """Tells Prefect that all runs of the desk's pool that have begun and not ended are being cancelled.
 
     Returns:
-        Their names.
+        Their names, by id.
     """
-    cancelled = []
+    cancelled = {}
     for run in runs_under_way(api):
-        # Prefect refuses to cancel what has ended meanwhile; as the end of a cancelled run it takes anything.
+        # Prefect refuses where a run has ended meanwhile.
         if _set_state(api, run["id"], "CANCELLING", "Cancelling", _CLOSED):
-            _set_state(api, run["id"], "CANCELLED", "Cancelled", _CLOSED)
-            cancelled.append(str(run["name"]))
+            cancelled[str(run["id"])] = str(run["name"])
     return cancelled
+
+
+def settle_cancelled(api: PrefectApi, runs: Iterable[str]) -> None:
+    """Says of runs that were cancelled and whose processes have ended that they are, and why: others say it in their words."""
+    for run in runs:
+        if api.read(f"/flow_runs/{run}")["state"]["type"] != "COMPLETED":
+            _set_state(api, run, "CANCELLED", "Cancelled", _CLOSED)
 
 
 def _set_state(api: PrefectApi, run: str, kind: str, name: str, message: str) -> bool:

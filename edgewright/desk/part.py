@@ -88,10 +88,15 @@ def flow_processes() -> dict[str, list[Any]]:
     """The live processes of flow runs on this machine, by the flow run's id: the run's own, and what it started."""
     found: dict[str, list[Any]] = {}
     for process in with_environment(FLOW_RUN):
-        run = _variable(process, FLOW_RUN)
+        run = flow_run(process)
         if run is not None:
             found.setdefault(run, []).append(process)
     return found
+
+
+def flow_run(process: Any) -> str | None:
+    """The id of the flow run that a process belongs to; None where it belongs to none."""
+    return _variable(process, FLOW_RUN)
 
 
 def runs_flow(process: Any) -> bool:
@@ -104,7 +109,7 @@ def runs_flow(process: Any) -> bool:
 
 def _leads(process: Any) -> bool:
     try:
-        return os.getsid(process.pid) == process.pid and _variable(process, FLOW_RUN) is None
+        return os.getsid(process.pid) == process.pid and flow_run(process) is None
     except ProcessLookupError:
         return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -95,10 +96,20 @@ def run_page(checkout: DeskCheckout, run_id: str) -> str:
     return f"{checkout.desk.prefect_ui_url.removesuffix('/deployments')}/runs/flow-run/{run_id}"
 
 
+def wait_for_progress(checkout: DeskCheckout, run_id: str) -> None:
+    """Waits until the training says how far it is."""
+    give_up_at = time.monotonic() + BUILD_DEADLINE_S
+    while not checkout.artifacts(run_id).get("progress-train-base", {}).get("data"):
+        assert time.monotonic() < give_up_at, checkout.logs(run_id)
+        time.sleep(1.0)
+
+
 def test_a_build_is_started_by_its_form_and_watched(checkout: DeskCheckout, built: str, page: Any) -> None:
     page.goto(run_page(checkout, built))
-    page.get_by_text("train-base").first.wait_for(timeout=120_000)
-    page.wait_for_timeout(4000)
+    page.get_by_text("Running").or_(page.get_by_text("Released")).first.wait_for(timeout=120_000)
+    wait_for_progress(checkout, built)
+    page.get_by_text("Artifacts", exact=True).first.click()
+    page.get_by_text("progress-train-base").first.wait_for()
     take_picture(page, "prefect-run-training")
     ended = checkout.ended(built, BUILD_DEADLINE_S)
     assert ended["name"] == "Released", (ended, checkout.logs(built))

@@ -104,12 +104,15 @@ def test_the_version_page_names_its_bundle_and_says_how_to_pull_it(first_build: 
 
 def test_prefect_shows_progress_a_table_a_verdict_and_a_link(first_build: Any) -> None:
     workshop = first_build.workshop
-    assert workshop.prefect("select name, state_name from flow_run") == [("release-tiny", "Completed")]
+    assert workshop.prefect("select name, state_name from flow_run") == [("release-tiny", "Released")]
     artifacts = Counter(workshop.prefect("select key, type from artifact"))
     for target in ("here", "board"):
         assert artifacts[f"variants-{target}", "table"] == 1
         assert artifacts[f"verdict-{target}", "markdown"] == 1
-        assert artifacts[f"model-{target}", "markdown"] == 1  # Prefect keeps links as markdown
+        assert artifacts[f"registry-{target}", "markdown"] == 1
+    (page,) = {data for (data,) in workshop.prefect("select data from artifact where key = 'registry-here'")}
+    assert "/#/models/tiny.here/versions/1)" in page, "the release"
+    assert page.count("/#/runs/") == 3, "and every run of it"
     assert {key for key, kind in artifacts if kind == "progress"} >= {"progress-train-base", "progress-measure-here"}
     assert set(stages_of(workshop).values()) <= {"Completed", "Unchanged"}
 
@@ -124,7 +127,7 @@ def test_a_second_build_computes_nothing_and_writes_nothing(first_build: Any, ma
     for now, then in zip(summary["targets"], first_build.summary["targets"], strict=True):
         assert now["variants"] == then["variants"]
         assert (now["version"], now["outcome"], now["champion"]) == (then["version"], then["outcome"], then["champion"])
-    looking = ("judge-", "publish-", "keep-")  # these look at the registry, each time
+    looking = ("judge-", "publish-", "keep-", "describe-")  # these look at the registry, each time
     stages = {name: state for name, state in stages_of(workshop).items() if not name.startswith(looking)}
     assert len(stages) == 2 + 2 + 2 + 6 + 1 + 4 + 1  # data, train, compress, quantize, evaluate, measure, pack, report
     assert set(stages.values()) == {"Unchanged"}, "the page says so"
