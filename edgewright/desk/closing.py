@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,7 +109,8 @@ def _stop_worker(part: Part, leader: Mark | None, api: PrefectApi | None) -> tup
     _wait_until(lambda: leader is None or not leader.is_alive())
     part.stop(_GRACE_S)
     if api is not None:
-        settle_cancelled(api, cancelled)
+        with suppress(DeskError):  # as above
+            settle_cancelled(api, cancelled)
     return bool(family), tuple(cancelled.values())
 
 

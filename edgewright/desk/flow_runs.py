@@ -94,7 +94,7 @@ def cancel_runs(api: PrefectApi) -> dict[str, str]:
 
 
 def settle_cancelled(api: PrefectApi, runs: Iterable[str]) -> None:
-    """Says of runs that were cancelled and whose processes have ended that they are, and why: others say it in their words."""
+    """Says of cancelled runs whose processes have ended why they are; the worker says it in words of its own."""
     for run in runs:
         if api.read(f"/flow_runs/{run}")["state"]["type"] != "COMPLETED":
             _set_state(api, run, "CANCELLED", "Cancelled", _CLOSED)

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import pytest
+
 from trial_desk import TrialDesk, get, links, wait_for
 
 

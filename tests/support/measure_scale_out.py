@@ -4,14 +4,15 @@ Not a test: times on a shared machine decide nothing. Run it on a quiet one, fro
 
     python tests/support/measure_scale_out.py --output scale-out.json
 
-Every build begins with nothing remembered. "By threads" is held to as many cores as there are workers' threads, so that
-both have the same to compute with.
+Every build begins with nothing remembered, on workers that have imported what tasks need, as those of a team have. "By
+threads" is held to as many cores as there are workers, so that both have the same to compute with.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import resource
@@ -123,11 +124,27 @@ def measure(folder: Path, rounds: int) -> list[dict[str, Any]]:
                 cluster = stack.enter_context(_cluster(place / "cluster", team, workers))
                 runner = {"EDGEWRIGHT_TASK_RUNNER": cluster.address}
                 pids = [each.process.pid for each in cluster.workers]
+                warm_up_cpu_s = _warm_up(cluster.address, pids)
                 figures = build(place / "flow", {**team, **runner}, 2, pids)
-            measured.append({"by": "dask", "at_once": workers, "store": kind, **figures})
+            warmed = {"warm_up_cpu_s_per_worker": round(warm_up_cpu_s / workers, 1)}
+            measured.append({"by": "dask", "at_once": workers, "store": kind, **figures, **warmed})
             print(measured[-1], flush=True)
             shutil.rmtree(place)
     return measured
+
+
+def _warm_up(address: str, pids: Sequence[int]) -> float:
+    """Lets every worker import what tasks need; the CPU seconds that takes."""
+    from distributed import Client
+
+    def import_tasks() -> None:
+        importlib.import_module("prefect_dask")
+        importlib.import_module("tasks.build_variants")
+
+    before = _cpu_of(pids)
+    with Client(address) as client:
+        client.run(import_tasks)
+    return _cpu_of(pids) - before
 
 
 def _make_bucket(environment: Mapping[str, str]) -> None:
