@@ -19,7 +19,7 @@ from edgewright.desk.automations import install_automations
 from edgewright.desk.deploying import PREFECT_FILE, deploy, unscheduled
 from edgewright.desk.environment import client_environment, refuse_other_servers, server_environment
 from edgewright.desk.flow_runs import end_abandoned, skip_missed
-from edgewright.desk.part import Part, last_words
+from edgewright.desk.part import Part, folder_of, last_words, variable_of
 from edgewright.desk.running import PREFECT, WORKER, prefect_api_url, prefect_port
 from edgewright.desk.state import DeskState, desk_lock, read_state, write_state
 from edgewright.desk.versions import check_versions
@@ -32,6 +32,7 @@ from edgewright.pipeline.workspace import Workspace
 # Creating the database takes half a minute on two busy cores; a worker starts in five seconds.
 _PREFECT_DEADLINE_S = 300.0
 _WORKER_DEADLINE_S = 120.0
+_WORKER_GRACE_S = 5.0
 # A schedule's runs are created with the deployment; a server that is busy takes some seconds.
 _SCHEDULED_WITHIN_S = 30.0
 _POLL_S = 0.2
@@ -88,12 +89,12 @@ class _Opening:
     def open(self, notify_url: str | None) -> Opened:
         state = self._state
         worker = self._worker.find(state.parts.get(WORKER))
-        if worker is not None and state.root != str(self._root):
+        elsewhere = worker and folder_of(worker)
+        if elsewhere and elsewhere != self._root:
             raise UsageError(
-                f"the desk of {self._home} runs flows in {state.root}, and this is {self._root}: run this there, or close "
+                f"the desk of {self._home} runs flows in {elsewhere}, and this is {self._root}: run this there, or close "
                 "it first (edgewright down)."
             )
-        state.root = str(self._root)
         tracking = TrackingServer(self._home, kept=True)
         tracking.begin()
         state.keeps_mlflow = True
@@ -102,6 +103,10 @@ class _Opening:
             self._started.append("mlflow")
         self._wait_for_prefect(api)
         ensure_pool(api, self._root)
+        if worker is not None and variable_of(worker, "PREFECT_API_URL") != api.url:
+            # Prefect had to take another port. What asks the old one is of no use any more.
+            self._worker.stop(_WORKER_GRACE_S)
+            worker = None
         begun = time.time()
         if worker is None:
             self._start_worker(api)
@@ -128,6 +133,7 @@ class _Opening:
         else:
             folder = self._workspace.prefect_home
             folder.mkdir(parents=True, exist_ok=True)
+            self._tell("starting Prefect")
             # Two servers that create one database at once spoil it: a command with a server of its own may be doing so.
             with FileLock(folder / "starting.lock"), bind_loopback(state.prefect_port) as listener:
                 state.prefect_port = int(listener.getsockname()[1])
@@ -157,9 +163,8 @@ class _Opening:
         if lost:
             self._notes.append(f"ended as Crashed, because their process was gone: {', '.join(lost)}")
         for name, count in skip_missed(api).items():
-            self._notes.append(
-                f"{name}: {count} runs were missed while the desk was closed; the last one is made up for now"
-            )
+            missed = f"{count} run{' was' if count == 1 else 's were'} missed"
+            self._notes.append(f"{name}: besides the last one, {missed} while the desk was closed; that one runs now")
         words = ["--pool", POOL, "--type", "process", "--name", WORKER, "--limit", str(RUNS_AT_ONCE)]
         self._state.parts[WORKER] = self._worker.start(
             [

@@ -107,6 +107,20 @@ def runs_flow(process: Any) -> bool:
         return False
 
 
+def folder_of(mark: Mark) -> Path | None:
+    """The folder that a live process works in; None where it has ended."""
+    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+        return Path(psutil.Process(mark.pid).cwd())
+    return None
+
+
+def variable_of(mark: Mark, name: str) -> str | None:
+    """A variable of a live process' environment; None where it has ended, or has none of that name."""
+    with suppress(psutil.NoSuchProcess):
+        return _variable(psutil.Process(mark.pid), name)
+    return None
+
+
 def _leads(process: Any) -> bool:
     try:
         return os.getsid(process.pid) == process.pid and flow_run(process) is None

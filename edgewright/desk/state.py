@@ -45,14 +45,12 @@ class DeskState:
     """All that the desk remembers.
 
     Attributes:
-        root: The folder that the worker runs flows in: a checkout.
         prefect_port: Where Prefect's server was last, and will be again if that port is free.
         parts: What ``up`` started and ``down`` has not ended, by the part's name.
         keeps_mlflow: Whether ``up`` has the tracking server kept up.
         deployed: What was put into Prefect.
     """
 
-    root: str = ""
     prefect_port: int = 0
     parts: dict[str, Mark] = field(default_factory=dict)
     keeps_mlflow: bool = False

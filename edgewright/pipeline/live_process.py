@@ -7,6 +7,7 @@ also found without any file of ours: it carries a mark in its environment, which
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import time
@@ -21,6 +22,10 @@ import psutil
 _POLL_S = 0.05
 # Creation times are reckoned from the boot time, which a clock correction moves a little.
 _CLOCK_SLACK_S = 2.0
+
+# The system hands the ports above these to whoever connects somewhere: one of those may be taken when it is wanted again.
+_LASTING_PORTS = range(15_000, 30_000)
+_TRIES = 20
 
 # What this process started: a child that ends must be reaped by its parent, whoever stopped it.
 _CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
@@ -115,8 +120,12 @@ def listening_ports(process: Any) -> list[int]:
 
 
 def bind_loopback(wanted: int) -> socket.socket:
-    """A listening socket on ``wanted`` if that port is free, so that links outlive a restart, else on any free port."""
-    for port in (wanted, 0):
+    """A listening socket on ``wanted`` if that port is free, so that links outlive a restart, else on any free port.
+
+    Args:
+        wanted: The port; 0 for any.
+    """
+    for port in ([wanted] if wanted else []) + random.sample(_LASTING_PORTS, _TRIES) + [0]:
         with suppress(OSError):
             return socket.create_server(("127.0.0.1", port))
     raise OSError("no loopback port is free")

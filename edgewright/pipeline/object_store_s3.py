@@ -1,7 +1,8 @@
 """Objects in a bucket of S3, or of a server that speaks its language (``$AWS_ENDPOINT_URL_S3`` or ``$AWS_ENDPOINT_URL``).
 
 ``create`` and ``replace`` are conditional writes (``If-None-Match: *``, ``If-Match: <etag>``), which S3 and the servers that
-follow it decide atomically. Older servers ignore the conditions; the first conditional write of a process finds that out.
+follow it decide atomically. Older servers ignore the conditions, or look at them and write later; the first conditional
+write of a process tries that.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import os
 import random
 import threading
 import time
+import uuid
 from collections.abc import Callable, Set
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +25,7 @@ _CONNECT_TIMEOUT_S = 10.0
 _READ_TIMEOUT_S = 60.0
 _ATTEMPTS = 5
 _PROBE = "probe/conditional-writes"
+_PROBERS = 4
 _ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 _UNMET = frozenset({"412", "PreconditionFailed"})
 # Refused before anything was written: what may be tried again without a doubt.
@@ -131,15 +135,31 @@ class S3Store:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _prove_conditions(self) -> None:
-        """Finds out, once, whether the server looks at conditions: one that does not would give a lease to everybody."""
+        """Finds out, once, whether the server decides conditions: one that does not would give a lease to everybody.
+
+        That of several who ask at the same moment one succeeds is no proof that two never will, but it finds servers that
+        look first and write later.
+        """
         with self._proving:
             if self._proved:
                 return
-            self.write(_PROBE, b"Written by every process, to see whether conditional writes work.")
-            if self._put_if(_PROBE, b"", IfNoneMatch="*") or self._put_if(_PROBE, b"", IfMatch='"another"'):
+            probe = f"{_PROBE}/{uuid.uuid4().hex}"
+            together = threading.Barrier(_PROBERS)
+            self._told(lambda: self._client_once)  # made here: not all of them at once
+
+            def create(number: int) -> bool:
+                together.wait(_CONNECT_TIMEOUT_S)
+                return self._put_if(probe, b"%d" % number, IfNoneMatch="*")
+
+            with ThreadPoolExecutor(_PROBERS) as pool:
+                created = list(pool.map(create, range(_PROBERS))).count(True)
+            replaced = self._put_if(probe, b"", IfMatch='"another"')
+            self.delete(probe)
+            if created != 1 or replaced:
                 raise SharedStoreError(
-                    f"{self.location}: the server ignores conditional writes (If-None-Match, If-Match), without which two "
-                    "holders could get one lease. Use a newer server, or a folder that all machines mount."
+                    f"{self.location}: the server does not decide conditional writes (If-None-Match, If-Match): {created} of "
+                    f"{_PROBERS} writers at once created one object. Two holders could get one lease. Use a newer server, or "
+                    "a folder that all machines mount."
                 )
             self._proved = True
 

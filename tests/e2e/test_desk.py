@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -11,8 +12,10 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -169,6 +172,37 @@ def test_what_a_killed_up_left_is_used_by_the_next_one(seconds: float, desk: Tri
 
 
 @pytest.mark.slow
+def test_a_port_that_was_taken_meanwhile_is_exchanged_and_the_worker_follows(desk: TrialDesk) -> None:
+    before = links(desk.up())
+    worker = desk.pid("worker")
+    desk.kill("prefect")
+    taken: list[socket.socket] = []
+
+    def take() -> bool:
+        with suppress(OSError):
+            taken.append(socket.create_server(("127.0.0.1", urlsplit(before[1]).port or 0)))
+        return bool(taken)
+
+    wait_for(take, 20)
+    with taken[0]:
+        after = links(desk.up())
+    assert after[1] != before[1]
+    assert desk.pid("worker") != worker
+    assert desk.wait_for_state(desk.begin("trial"), {"Completed", "Failed", "Crashed"}) == "Completed"
+
+
+@pytest.mark.slow
+def test_a_desk_of_another_checkout_is_not_taken_over(desk: TrialDesk, tmp_path: Path) -> None:
+    desk.up()
+    other = TrialDesk(tmp_path / "other")
+    other.variables["EDGEWRIGHT_HOME"] = str(desk.home)
+    said = other.run("up")
+    assert said.status == 2
+    assert f"runs flows in {desk.root}, and this is {other.root}" in said.err
+    assert desk.run("status").status == 0
+
+
+@pytest.mark.slow
 def test_a_run_outlives_its_worker_and_the_server(desk: TrialDesk) -> None:
     desk.up()
     run = desk.begin("trial", seconds=30)
@@ -247,7 +281,7 @@ def test_of_the_nights_that_passed_without_the_desk_only_the_last_is_made_up_for
             database.execute(f"update flow_run set {words} where id = ?", [at, at, f"scheduled {at}", run])
     identities = [str(uuid.UUID(run)) for run in runs]
     up = desk.up()
-    assert "nightly-retrain/some: 2 runs were missed while the desk was closed" in up.out
+    assert "nightly-retrain/some: besides the last one, 2 runs were missed while the desk was closed" in up.out
     assert [desk.state(run)[0] for run in identities[:2]] == ["Skipped", "Skipped"]
     assert desk.wait_for_state(identities[2], {"Completed", "Failed", "Crashed"}) == "Completed"
 

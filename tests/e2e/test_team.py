@@ -43,10 +43,13 @@ RECIPE: dict[str, Any] = {
 # In compose's order; the first list of those that end by themselves.
 ONCE = ("mlflow-database", "prepare", "deploy")
 ORDER = ("postgres", "storage", "mlflow-database", "mlflow", "prepare", "prefect", "deploy", "worker")
-# Tables that Prefect's own loops write to all the time: the next nights, what was heard from workers, what happened.
+# Tables that Prefect's own loops write to all the time: the next nights, when a worker last asked, what happened.
 MOVING = {
     f"prefect.{name}"
-    for name in ("flow_run", "flow_run_state", "events", "event_resources", "log", "worker", "automation_bucket")
+    for name in (
+        *("flow_run", "flow_run_state", "events", "event_resources", "log", "worker", "automation_bucket"),
+        *("deployment", "work_pool", "work_queue"),
+    )
 }
 TARGETS = {"here": {"platform": "linux/amd64", "engines": ["onnxruntime"], "pays": ["size"]}}
 

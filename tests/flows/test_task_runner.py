@@ -176,6 +176,7 @@ def wait_for_nobody(worker: int) -> Any:
     return submit(double, 4).result()
 
 
+@pytest.mark.slow
 def test_a_cluster_that_lost_all_workers_is_told_and_not_waited_for_for_ever(
     prefect_api: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -211,6 +212,7 @@ def make_certificate(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_an_encrypted_cluster_is_named_by_tls(
     prefect_api: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -95,7 +95,7 @@ class DaskCluster:
 def dask_cluster(
     folder: Path,
     environment: Mapping[str, str],
-    forbidden: Sequence[Path],
+    forbidden: Sequence[Path] | None,
     workers: int = 2,
     threads: int = 1,
     certificate: Path | None = None,
@@ -105,7 +105,7 @@ def dask_cluster(
     Args:
         folder: Where the workers' folders are made.
         environment: What each worker gets beside a workspace of its own.
-        forbidden: Folders that no worker may look at; a worker may not look at another one's either.
+        forbidden: Folders that no worker may look at; a worker may not look at another one's either. None: nobody watches.
         workers: How many.
         threads: Threads of each.
         certificate: A certificate with its key (PEM) that all of them show and trust; without one nothing is encrypted.
@@ -126,7 +126,7 @@ def dask_cluster(
             others = [folder / f"worker-{other}" for other in range(workers) if other != number]
             command = ["distributed.cli.dask_worker", address, "--no-nanny", "--no-dashboard", "--host", "127.0.0.1"]
             command += ["--nthreads", str(threads), "--memory-limit", "0", "--name", own.name, *tls]
-            watched = _watch(own, [*forbidden, *others])
+            watched = {"PYTHONPATH": str(ROOT)} if forbidden is None else _watch(own, [*forbidden, *others])
             own_environment = {**environment, **watched, "EDGEWRIGHT_HOME": str(own / "home")}
             started.append(Worker(own, running.enter_context(_process(command, own, own_environment))))
         _wait_for(address, started)

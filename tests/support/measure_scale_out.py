@@ -102,7 +102,7 @@ def _cpu_of(processes: Sequence[int]) -> float:
 
 @contextlib.contextmanager
 def _cluster(folder: Path, environment: Mapping[str, str], workers: int) -> Iterator[DaskCluster]:
-    with dask_cluster(folder, environment, [], workers=workers) as cluster:
+    with dask_cluster(folder, environment, None, workers=workers) as cluster:
         yield cluster
 
 
@@ -126,11 +126,17 @@ def measure(folder: Path, rounds: int) -> list[dict[str, Any]]:
                 pids = [each.process.pid for each in cluster.workers]
                 warm_up_cpu_s = _warm_up(cluster.address, pids)
                 figures = build(place / "flow", {**team, **runner}, 2, pids)
-            warmed = {"warm_up_cpu_s_per_worker": round(warm_up_cpu_s / workers, 1)}
-            measured.append({"by": "dask", "at_once": workers, "store": kind, **figures, **warmed})
+            more = {"warm_up_cpu_s_per_worker": round(warm_up_cpu_s / workers, 1), **_shared(place / "team")}
+            measured.append({"by": "dask", "at_once": workers, "store": kind, **figures, **more})
             print(measured[-1], flush=True)
             shutil.rmtree(place)
     return measured
+
+
+def _shared(team: Path) -> dict[str, float]:
+    """How much one build put into a shared folder."""
+    sizes = [path.stat().st_size for path in team.rglob("*") if path.is_file() and ".locks" not in path.parts]
+    return {"shared_objects": len(sizes), "shared_mib": round(sum(sizes) / 2**20, 1)} if sizes else {}
 
 
 def _warm_up(address: str, pids: Sequence[int]) -> float:

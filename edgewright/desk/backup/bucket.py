@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from edgewright.desk.backup.manifest import Entry
+from edgewright.desk.backup.trees import Opened, Stamp
 from edgewright.errors import BackupError
 
 _GONE = {"404", "NoSuchKey", "NotFound"}
@@ -25,6 +26,8 @@ class BucketTree:
         BackupError: The location is something else; by every method: the storage refuses or cannot be reached.
     """
 
+    tick_s = 1.1  # S3 tells times in whole seconds
+
     def __init__(self, location: str) -> None:
         bucket, _, prefix = location.removeprefix("s3://").partition("/")
         if not location.startswith("s3://") or not bucket:
@@ -37,23 +40,31 @@ class BucketTree:
         """The bucket, and the part of it."""
         return self._location
 
-    def keys(self) -> set[str]:
+    def stamps(self) -> dict[str, Stamp]:
         """See ``Tree``; a bucket that is not there is empty."""
         with self._explained("listing its objects"):
             if not self._exists():
-                return set()
+                return {}
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
-            return {each["Key"].removeprefix(self._prefix) for page in pages for each in page.get("Contents", ())}
+            objects = [each for page in pages for each in page.get("Contents", ())]
+            return {
+                each["Key"].removeprefix(self._prefix): Stamp(each["ETag"], each["LastModified"].timestamp())
+                for each in objects
+            }
 
-    def attributes(self, key: str) -> dict[str, Any] | None:
+    def open(self, key: str) -> Opened | None:
         """See ``Tree``."""
-        found = self._ask("head_object", key)
-        return None if found is None else {"content_type": found.get("ContentType", "binary/octet-stream")}
+        from botocore.exceptions import ClientError
 
-    def open(self, key: str) -> IO[bytes] | None:
-        """See ``Tree``."""
-        found = self._ask("get_object", key)
-        return None if found is None else cast("IO[bytes]", found["Body"])
+        with self._explained(f"reading {key}"):
+            try:
+                found = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+            except ClientError as error:
+                if error.response["Error"]["Code"] in _GONE:
+                    return None
+                raise
+        attributes = {"content_type": found.get("ContentType", "binary/octet-stream")}
+        return Opened(found["ETag"], attributes, found["Body"])
 
     def make(self) -> None:
         """See ``Tree``."""
@@ -63,12 +74,12 @@ class BucketTree:
 
     def sha256(self, key: str) -> str | None:
         """See ``Tree``."""
-        stream = self.open(key)
-        if stream is None:
+        opened = self.open(key)
+        if opened is None or opened.stream is None:
             return None
         digest = hashlib.sha256()
-        with self._explained(f"reading {key}"), stream:
-            while chunk := stream.read(1 << 20):
+        with self._explained(f"reading {key}"), opened.stream:
+            while chunk := opened.stream.read(1 << 20):
                 digest.update(chunk)
         return digest.hexdigest()
 
@@ -98,17 +109,6 @@ class BucketTree:
                 return False
             raise
         return True
-
-    def _ask(self, call: str, key: str) -> Any:
-        from botocore.exceptions import ClientError
-
-        with self._explained(f"reading {key}"):
-            try:
-                return getattr(self._client, call)(Bucket=self._bucket, Key=self._prefix + key)
-            except ClientError as error:
-                if error.response["Error"]["Code"] in _GONE:
-                    return None
-                raise
 
     @contextmanager
     def _explained(self, doing: str) -> Iterator[None]:

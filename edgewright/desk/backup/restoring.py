@@ -100,7 +100,7 @@ def _proved(folder: Path, kind: Kind, on_progress: OnProgress) -> Manifest:
 
 
 def _fill(folder: Path, listing: Listing, tree: Tree, on_progress: OnProgress) -> None:
-    present = tree.keys()
+    present = tree.stamps()
     for entry in read_entries(folder, listing):
         if entry.key not in present:  # what is there was proved to be the same
             tree.put(entry, folder / object_file(entry.sha256) if entry.sha256 else None)

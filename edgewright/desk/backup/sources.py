@@ -47,7 +47,7 @@ def desk_source(home: Path) -> Source:
     """
     if not home.is_dir():
         raise BackupError(f"{home} holds no workspace: set EDGEWRIGHT_HOME to one, or begin with `make up`.")
-    everything = FolderTree(home, _is_passing).keys()
+    everything = FolderTree(home, _is_passing).stamps()
     names = sorted(key for key in everything if is_sqlite(home / key))
     # Prefect's runs name MLflow's, never the reverse.
     names.sort(key=lambda name: not name.startswith("prefect/"))

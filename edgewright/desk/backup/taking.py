@@ -3,9 +3,13 @@
 The order loses nothing. Whatever refers to something is copied before what it refers to, since writers work the other way
 round: an artifact is put first, then the row or record that names it. So Prefect's database (whose runs name MLflow's) comes
 first, then MLflow's accounts, then MLflow, then files and objects. What came after the dump of its database is in the
-backup without a name, and does no harm; nothing that has a name can be missing. Objects also name objects: so the tree is
-listed again when it was copied, until a list has nothing new. A copied object was written after all that it names, and so
-before a list that had nothing new.
+backup without a name, and does no harm; nothing that has a name can be missing.
+
+Objects also name objects, and a list of them is not of one moment either. So the tree is listed again when it was copied.
+Whatever the first copies name was there when they were read, so the second list has it. What only the second list has may
+name what came to a place that the list had passed; but nothing younger than the youngest that the list has. So a third list
+follows, and of what is new in it that much is taken. Then all that a copy names is copied, however busy the desk is. Only
+where something new was changed between its list and its copy, there is another round.
 
 Only what is deleted meanwhile can be missing: what the pruning of the store found that nobody needs.
 """
@@ -16,6 +20,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -25,13 +30,13 @@ from typing import IO, Any
 from edgewright.desk.backup.databases import Database
 from edgewright.desk.backup.manifest import MANIFEST, OBJECTS, Dump, Entry, Listing, Manifest, object_file, sha256_of
 from edgewright.desk.backup.sources import Source
-from edgewright.desk.backup.trees import Tree
+from edgewright.desk.backup.trees import Stamp, Tree
 from edgewright.durable import flush_folder, write_new_file
 from edgewright.errors import BackupError
 
 OnProgress = Callable[[str], None]
-# Each list costs as long as the objects that came during the one before: it ends soon, or somebody fills the disk.
-_MOST_LISTS = 20
+# Another one is needed only where a file came and was changed within the seconds of the one before.
+_MOST_ROUNDS = 20
 _CHUNK_BYTES = 1 << 20
 
 
@@ -90,46 +95,58 @@ def _dump(database: Database, draft: Path, number: int) -> Dump:
 
 
 def _copy(name: str, tree: Tree, draft: Path) -> Listing:
-    """Copies all of a tree, and what came meanwhile, until nothing did."""
+    """Copies all of a tree, and what came meanwhile, until all that a copy names was copied."""
     file = f"{name}.jsonl"
     seen: set[str] = set()
     entries = size_bytes = 0
     digest = hashlib.sha256()
     with (draft / file).open("xb") as lines:
-        for _ in range(_MOST_LISTS):
-            new = sorted(tree.keys() - seen)
-            if not new:
-                return Listing(name, tree.location, file, digest.hexdigest(), entries, size_bytes)
-            for key in new:
+        wanted = tree.stamps()
+        for number in range(_MOST_ROUNDS):
+            is_closed = number > 0
+            for key in sorted(wanted):
                 seen.add(key)
-                entry = _keep(tree, key, draft)
-                if entry is None:
+                kept = _keep(tree, key, draft)
+                if kept is None:
                     continue  # deleted since it was listed
+                version, entry = kept
+                is_closed = is_closed and version == wanted[key].version
                 line = entry.to_line()
                 lines.write(line)
                 digest.update(line)
                 entries += 1
                 size_bytes += entry.size_bytes
             lines.flush()
+            wanted = {} if is_closed else _what_came(tree, seen)
+            if not wanted:
+                return Listing(name, tree.location, file, digest.hexdigest(), entries, size_bytes)
     raise BackupError(
-        f"{tree.location}: files keep coming faster than they can be copied. Back up when fewer builds run, or to a "
-        "faster disk."
+        f"{tree.location}: new files are changed again and again while they are copied. Back up when fewer builds run."
     )
 
 
-def _keep(tree: Tree, key: str, draft: Path) -> Entry | None:
-    """Copies one file or object; the same bytes are kept once."""
-    attributes = tree.attributes(key)
-    if attributes is None:
+def _what_came(tree: Tree, seen: set[str]) -> dict[str, Stamp]:
+    """What is new in a list, and what that list had passed already when it came."""
+    listed = tree.stamps()
+    new = {key: stamp for key, stamp in listed.items() if key not in seen}
+    if not new:
+        return {}
+    youngest_s = max(stamp.changed_s for stamp in listed.values())
+    time.sleep(tree.tick_s)
+    passed = {key: each for key, each in tree.stamps().items() if key not in seen and each.changed_s <= youngest_s}
+    return {**passed, **new}
+
+
+def _keep(tree: Tree, key: str, draft: Path) -> tuple[str, Entry] | None:
+    """Copies one file or object, and gives its version; the same bytes are kept once."""
+    opened = tree.open(key)
+    if opened is None:
         return None
-    if "link" in attributes:
-        return Entry(key, "", 0, attributes)
-    stream = tree.open(key)
-    if stream is None:
-        return None
-    with stream:
-        sha256, size_bytes = _store(stream, draft, f"{tree.location}: {key}")
-    return Entry(key, sha256, size_bytes, attributes)
+    if opened.stream is None:
+        return opened.version, Entry(key, "", 0, opened.attributes)
+    with opened.stream:
+        sha256, size_bytes = _store(opened.stream, draft, f"{tree.location}: {key}")
+    return opened.version, Entry(key, sha256, size_bytes, opened.attributes)
 
 
 def _store(stream: IO[bytes], draft: Path, what: str) -> tuple[str, int]:

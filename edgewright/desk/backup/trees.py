@@ -5,31 +5,61 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 from edgewright.desk.backup.manifest import Entry, sha256_of
 from edgewright.errors import BackupError
 
 
+class Stamp(NamedTuple):
+    """What a list says of a key.
+
+    Attributes:
+        version: Another one after every change.
+        changed_s: When it was put there or changed last, in seconds, by one clock for the whole tree.
+    """
+
+    version: str
+    changed_s: float
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a key holds.
+
+    Attributes:
+        version: Other than the listed one when it was changed since.
+        attributes: What belongs to it besides its bytes; ``link`` where it is one.
+        stream: Its bytes; None where it is a link.
+    """
+
+    version: str
+    attributes: dict[str, Any]
+    stream: IO[bytes] | None
+
+
 class Tree(Protocol):
-    """Files or objects by key."""
+    """Files or objects by key.
+
+    Attributes:
+        tick_s: After this many seconds, what is put there has a later time than what was there before.
+    """
+
+    tick_s: float
 
     @property
     def location(self) -> str:
         """Where it is, for people."""
         ...
 
-    def keys(self) -> set[str]:
-        """All that it holds now."""
+    def stamps(self) -> dict[str, Stamp]:
+        """All that it holds. A list takes its time: of what comes meanwhile, some is in it and some is not."""
         ...
 
-    def attributes(self, key: str) -> dict[str, Any] | None:
-        """What belongs to a key besides its bytes; ``link`` where it is one. None where the key is gone by now."""
-        ...
-
-    def open(self, key: str) -> IO[bytes] | None:
-        """Its bytes; None where the key is gone by now."""
+    def open(self, key: str) -> Opened | None:
+        """What a key holds; None where it is gone by now."""
         ...
 
     def make(self) -> None:
@@ -53,6 +83,8 @@ class FolderTree:
         leave_out: Whether a key is left out; a folder's key ends in ``/``, and what is below it is left out, too.
     """
 
+    tick_s = 0.02  # the kernel's clock of files goes on in steps of 1 to 10 ms
+
     def __init__(self, root: Path, leave_out: Callable[[str], bool] = lambda key: False) -> None:
         self._root, self._leave_out = root, leave_out
 
@@ -61,9 +93,9 @@ class FolderTree:
         """The folder."""
         return str(self._root)
 
-    def keys(self) -> set[str]:
+    def stamps(self) -> dict[str, Stamp]:
         """See ``Tree``."""
-        found: set[str] = set()
+        found: dict[str, Stamp] = {}
         for folder, folders, files in os.walk(self._root):
             below = Path(folder).relative_to(self._root)
             linked = [name for name in folders if (Path(folder) / name).is_symlink()]
@@ -72,27 +104,22 @@ class FolderTree:
             ]
             for name in (*files, *linked):
                 key = (below / name).as_posix()
-                if not self._leave_out(key) and _is_kept(Path(folder) / name):
-                    found.add(key)
+                if not self._leave_out(key) and (stamp := _stamp_of(Path(folder) / name)):
+                    found[key] = stamp
         return found
 
-    def attributes(self, key: str) -> dict[str, Any] | None:
+    def open(self, key: str) -> Opened | None:
         """See ``Tree``."""
         place = self._root / key
         try:
-            status = place.lstat()
-            if stat.S_ISLNK(status.st_mode):
-                return {"link": os.readlink(place)}
+            if place.is_symlink():
+                return Opened(_stamp(place.lstat()).version, {"link": os.readlink(place)}, None)
+            stream = place.open("rb")
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return {"mode": stat.S_IMODE(status.st_mode), "mtime_ns": status.st_mtime_ns}
-
-    def open(self, key: str) -> IO[bytes] | None:
-        """See ``Tree``."""
-        try:
-            return (self._root / key).open("rb")
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        status = os.fstat(stream.fileno())
+        attributes = {"mode": stat.S_IMODE(status.st_mode), "mtime_ns": status.st_mtime_ns}
+        return Opened(_stamp(status).version, attributes, stream)
 
     def make(self) -> None:
         """See ``Tree``."""
@@ -129,7 +156,7 @@ def refuse_strangers(tree: Tree, entries: Iterable[Entry]) -> None:
     Raises:
         BackupError: It holds something that the backup does not hold there.
     """
-    present = tree.keys()
+    present = tree.stamps().keys()
     if not present:
         return
     wanted = {each.key: each for each in entries}
@@ -141,9 +168,15 @@ def refuse_strangers(tree: Tree, entries: Iterable[Entry]) -> None:
             )
 
 
-def _is_kept(place: Path) -> bool:
+def _stamp_of(place: Path) -> Stamp | None:
+    """The stamp of a file or link; None for what is neither, or gone."""
     try:
-        mode = place.lstat().st_mode
+        status = place.lstat()
     except FileNotFoundError:
-        return False
-    return stat.S_ISREG(mode) or stat.S_ISLNK(mode)
+        return None
+    return _stamp(status) if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode) else None
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    # The time of the inode, which a rename sets, too: a file that was prepared elsewhere comes when it gets its name.
+    return Stamp(f"{status.st_ino} {status.st_mtime_ns} {status.st_size}", status.st_ctime_ns / 1e9)

@@ -101,7 +101,7 @@ def desk_server(home: Path, tmp_path: Path) -> Iterator[int]:
         port = int(listener.getsockname()[1])
         command = [sys.executable, "-c", SERVER, str(listener.fileno())]
         mark = part.start(command, tmp_path, os.environ, [listener.fileno()])
-    write_state(home, DeskState(str(tmp_path), port, {PREFECT: mark}))
+    write_state(home, DeskState(port, {PREFECT: mark}))
     yield port
     part.stop(5.0)
 

@@ -21,7 +21,7 @@ import pytest
 
 from edgewright.desk.backup import Manifest, desk_source, read_manifest, restore_desk, take_backup, verify
 from edgewright.desk.backup.manifest import MANIFEST, Entry, object_file, sha256_of
-from edgewright.desk.backup.trees import FolderTree
+from edgewright.desk.backup.trees import FolderTree, Stamp
 from edgewright.errors import BackupError
 
 
@@ -177,17 +177,47 @@ def test_whatever_has_a_name_in_the_backup_is_in_it_too_while_others_work_on(hom
 def test_what_vanishes_while_it_is_copied_is_left_out(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listed = FolderTree.keys
-    monkeypatch.setattr(FolderTree, "keys", lambda tree: listed(tree) | {"gone", "shared/empty/gone"})
+    listed = FolderTree.stamps
+    gone = {"gone": Stamp("1", 1.0), "shared/empty/gone": Stamp("1", 1.0)}
+    monkeypatch.setattr(FolderTree, "stamps", lambda tree: listed(tree) | gone)
     assert back_up(home, tmp_path / "monday").listings[0].entries == 7
 
 
-def test_files_that_never_stop_coming_are_an_error(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    listed, count = FolderTree.keys, iter(range(1000))
-    monkeypatch.setattr(
-        FolderTree, "keys", lambda tree: listed(tree) | {f"{put(home / f'more/{next(count)}', b'').name}"}
-    )
-    with pytest.raises(BackupError, match="files keep coming faster than they can be copied"):
+def test_a_new_file_that_was_changed_since_it_was_listed_is_followed_up(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, lists = FolderTree.stamps, []
+
+    def stamps(tree: FolderTree) -> dict[str, Stamp]:
+        """Something new is changed between its list and its copy: it names a file that no list has yet."""
+        found = listed(tree)
+        lists.append(found)
+        if len(lists) == 2:  # the first was to find the databases
+            put(home / "a", b"names nothing")
+        if len(lists) == 4:
+            put(home / "b", b"what a names")
+            put(home / "a", b"names b")
+        return found
+
+    monkeypatch.setattr(FolderTree, "stamps", stamps)
+    back_up(home, tmp_path / "monday")
+    restore_desk(tmp_path / "monday", tmp_path / "new")
+    assert (tmp_path / "new" / "a").read_bytes() == b"names b"
+    assert (tmp_path / "new" / "b").read_bytes() == b"what a names"
+
+
+def test_files_that_never_rest_are_an_error(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed, count = FolderTree.stamps, iter(range(1000))
+
+    def stamps(tree: FolderTree) -> dict[str, Stamp]:
+        name = f"more-{next(count)}"
+        put(home / name, b"")
+        found = listed(tree)
+        put(home / name, b"changed")
+        return found
+
+    monkeypatch.setattr(FolderTree, "stamps", stamps)
+    with pytest.raises(BackupError, match="are changed again and again"):
         back_up(home, tmp_path / "monday")
     assert not list(tmp_path.glob("monday*")), "nothing is left behind"
 

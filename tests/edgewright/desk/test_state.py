@@ -33,7 +33,6 @@ def test_what_is_remembered_is_read_again(tmp_path: Path) -> None:
     assert read_state(tmp_path) == DeskState()
     desk_folder(tmp_path).mkdir()
     state = DeskState(
-        "/checkout",
         4201,
         {"prefect": Mark(12, 34.5)},
         keeps_mlflow=True,

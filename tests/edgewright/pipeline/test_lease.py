@@ -343,8 +343,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 def test_of_many_processes_there_are_never_two_inside(tmp_path: Path, start: Callable[..., Any]) -> None:
-    mortals = [start(_CONTENDER, tmp_path, 6, 0.05) for _ in range(4)]
-    others = [start(_CONTENDER, tmp_path, 6, 0.0) for _ in range(3)]
+    mortals = [start(_CONTENDER, tmp_path, 4, 0.05) for _ in range(4)]
+    others = [start(_CONTENDER, tmp_path, 4, 0.0) for _ in range(3)]
     entered = 0
     for each in [*mortals, *others]:
         out, err = each.communicate(timeout=90)

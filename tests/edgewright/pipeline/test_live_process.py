@@ -96,6 +96,7 @@ def test_a_wanted_port_is_kept_while_it_is_free() -> None:
         port = int(listener.getsockname()[1])
         assert port in listening_ports(psutil.Process())
         assert free_port(port) != port
+        assert 15_000 <= port < 30_000, "not one that the system gives to whoever connects somewhere"
         with bind_loopback(port) as other:
             assert other.getsockname()[1] != port
     assert free_port(port) == port

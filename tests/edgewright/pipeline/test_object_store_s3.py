@@ -134,9 +134,31 @@ def test_a_server_that_ignores_conditions_is_refused(store: S3Store, monkeypatch
         return ask(self, action, *more, **kept)
 
     monkeypatch.setattr(S3Store, "_ask", ask_an_old_server)
-    with pytest.raises(SharedStoreError, match="the server ignores conditional writes"):
+    told = r"does not decide conditional writes .*: 4 of 4 writers at once created one object"
+    with pytest.raises(SharedStoreError, match=told):
         store.create("a", b"one")
     assert store.read("a") is None
+
+
+def test_a_server_that_looks_first_and_writes_later_is_refused(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = S3Store._ask
+
+    def look_and_write(self: S3Store, action: str, *more: Any, **parameters: Any) -> Any:
+        if "IfNoneMatch" in parameters:
+            if self.has(parameters["Key"].removeprefix(self._prefix)):
+                return "PreconditionFailed"
+            time.sleep(0.5)
+            parameters.pop("IfNoneMatch")
+        return ask(self, action, *more, **parameters)
+
+    monkeypatch.setattr(S3Store, "_ask", look_and_write)
+    with pytest.raises(SharedStoreError, match="does not decide conditional writes"):
+        store.create("a", b"one")
+
+
+def test_the_trial_of_the_server_leaves_nothing_behind(store: S3Store) -> None:
+    store.create("a", b"one")
+    assert store.keys("") == ("a",)
 
 
 def refusal(code: str) -> Any:
