@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgewright.pipeline.recipe import load_recipe
-from edgewright.pipeline.targets import load_targets
-
-TARGETS_FILE = Path("deployments/targets.yaml")
+from edgewright.errors import RecipeError
+from edgewright.pipeline.document import parse_fields, read_document
+from edgewright.pipeline.recipe import Recipe
 
 
 def read_recipe(path: str) -> dict[str, Any]:
     """A recipe for templates of a deployment; a build step of ``prefect deploy``.
+
+    Only the fields are checked: whether its frameworks are installed and its targets known is for the machine to say that
+    builds it.
 
     Args:
         path: The recipe file, from the folder that the command runs in.
@@ -22,9 +24,11 @@ def read_recipe(path: str) -> dict[str, Any]:
         nightly.
 
     Raises:
-        RecipeError: The recipe breaks a rule.
+        RecipeError: A field breaks a rule.
     """
-    recipe = load_recipe(Path(path), load_targets(TARGETS_FILE), str(TARGETS_FILE))
+    recipe, problems = parse_fields(Recipe, read_document(Path(path)))
+    if recipe is None:
+        raise RecipeError(path, tuple(problems))
     nightly = recipe.nightly
     return {
         "recipe": recipe.model_dump(mode="json"),

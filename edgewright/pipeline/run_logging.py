@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -31,7 +33,13 @@ MEASUREMENT = "measurement.json"
 
 
 def git_commit(folder: Path) -> str:
-    """The commit of a checkout, with ``-dirty`` where files differ from it; ``unknown`` outside of one."""
+    """The commit of a checkout, with ``-dirty`` where files differ from it; ``unknown`` outside of one.
+
+    An image holds no checkout and no git: there ``$EDGEWRIGHT_GIT_COMMIT`` says which commit it was made from.
+    """
+    told = os.environ.get("EDGEWRIGHT_GIT_COMMIT", "").strip()
+    if told or shutil.which("git") is None:
+        return told or "unknown"
     answer = subprocess.run(
         ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
         capture_output=True,
