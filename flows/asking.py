@@ -11,6 +11,8 @@ from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
 from pydantic import Field
 
+from tasks.last_word import promise_last_word
+
 PROMOTE, KEEP = "promote", "keep the champion"
 RETRAIN, WAIT, SET_ASIDE = "retrain all the same", "wait for more samples", "set these samples aside"
 
@@ -53,6 +55,7 @@ def ask(form: type[AnswerT], question: str, key: str, timeout_s: float, **filled
         timeout_s: No answer within these seconds means no: the server fails the run.
         filled: Fields that are filled in already.
     """
+    promise_last_word()
     shown = form.with_initial_data(description=question, **filled)
     answer: AnswerT = suspend_flow_run(wait_for_input=shown, timeout=round(timeout_s), key=key)
     return answer

@@ -78,6 +78,9 @@ def build(console: Console, recipe: Recipe, targets_file: Path, waivers: Sequenc
     """Runs the release flow in this process while the console shows how far it is."""
     server = settle_prefect(open_workspace())
     with console.status(" starting Prefect and the registry"):
+        from prefect import tags
+
+        from edgewright.pipeline.live_process import process_tag
         from flows.outcome import INCOMPLETE, REFUSED
         from flows.release_model import release_model
         from tasks.progress import listening
@@ -86,7 +89,7 @@ def build(console: Console, recipe: Recipe, targets_file: Path, waivers: Sequenc
         if server is not None:
             server.wait()
 
-    with _interruptible(console, stop_stages), StageBoard(console) as board, listening(board):
+    with _interruptible(console, stop_stages), StageBoard(console) as board, listening(board), tags(process_tag()):
         state = release_model(recipe, str(targets_file), waivers, return_state=True)
     # A refused release is a failed run on Prefect's page, and a summary here. Anything else that failed raises.
     ended: Any = state.result(raise_on_failure=state.name not in {REFUSED, INCOMPLETE})

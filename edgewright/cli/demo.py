@@ -20,6 +20,7 @@ from edgewright.pipeline.stages import snapshot as snapshot_stage
 from edgewright.pipeline.stages.measure import can_measure
 from edgewright.pipeline.targets import load_targets
 from edgewright.pipeline.tracking import TrackingServer
+from edgewright.pipeline.tracking.server import server_use
 from edgewright.pipeline.workspace import Workspace, open_workspace
 
 RECIPE = Path("deployments/recipes/digits.yaml")
@@ -35,7 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     with TrackingServer(workspace.home) as server:
         summary = build(console, recipe, arguments.targets)
         tracking = server.wait()
-        say(console, f" registry    ✓ {tracking.uri}   (up only for this demo)")
+        stays = "the desk keeps it up" if server_use(workspace.home).kept else "up only for this demo"
+        say(console, f" registry    ✓ {tracking.uri}   ({stays})")
         samples = "  ".join(f"{name} {count:,}" for name, count in summary.samples.items())
         say(console, f" data        ✓ {recipe.data.dataset}  {samples}   sha256 {summary.data_sha256[:12]}…")
         show_summary(console, summary, time.monotonic() - started)

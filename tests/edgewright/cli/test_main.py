@@ -29,7 +29,10 @@ HEAVY = (
     "tasks",
     "flows",
 )
-COMMANDS = ("demo", "validate", "build", "compare", "promote", "rollback", "pin", "record-bench")
+COMMANDS = (
+    *("demo", "up", "status", "down", "validate", "build", "data", "compare", "promote", "rollback", "pin"),
+    *("backup", "restore", "prepare-team", "record-bench"),
+)
 
 
 @pytest.fixture
