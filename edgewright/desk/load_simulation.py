@@ -1,11 +1,11 @@
-"""How many builds Prefect and MLflow bear: simulated ones, more and more at once, until answers take twice as long.
+"""How many builds Prefect and MLflow bear: simulated ones, more and more a minute, until answers take twice as long.
 
 Run it against servers that may be thrown away, since it leaves thousands of runs behind::
 
     python -m edgewright.desk.load_simulation --prefect http://127.0.0.1:4200/api --mlflow http://127.0.0.1:5000
 
-Every simulated client asks for one build after the other without a pause; a real build asks as much in minutes. So a
-client here stands for many builds, and what counts is the number of builds per minute.
+A simulated build asks for all at once what a real one asks for in minutes. Builds begin at random moments, as if nobody
+knew of the others; what is watched is the time that one build's requests take together.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import asyncio
 import json
 import os
 import platform
+import random
 import statistics
 import sys
 import time
@@ -30,7 +31,8 @@ from edgewright.desk.simulated_build import MlflowSide, PrefectSide, Shape, Tall
 from edgewright.errors import EdgewrightError, UsageError
 from edgewright.machine import read_cpu_model
 
-_LEVELS = (1, 2, 4, 8, 16, 32, 64, 128)
+_RATES = (10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 100, 120, 140, 160, 200, 250, 300, 400, 500)
+_SEED = 5
 _PERCENTILE_95 = 0.95
 _LAG_DEADLINE_S = 300.0
 Side = PrefectSide | MlflowSide
@@ -38,31 +40,29 @@ Side = PrefectSide | MlflowSide
 
 @dataclass(frozen=True)
 class Level:
-    """What was measured with so many clients at once.
+    """What was measured with so many builds a minute.
 
     Attributes:
-        clients: How many.
-        seconds: For how long.
-        builds_per_minute: Simulated builds per minute.
+        offered: Builds that began per minute, on average.
+        builds: How many there were.
         build_s: Median time of one build's requests, in seconds: the latency that is watched.
-        requests_per_minute: Requests per minute, by kind.
-        median_ms: Median time of a request, over all of them.
-        p95_ms: 95th percentile of it.
-        median_ms_of: Median by kind of request.
-        refused: Requests that had to be repeated because the server was too busy, by status.
+        build_p95_s: 95th percentile of it.
+        at_once: Most builds at the same time.
+        requests_per_minute: Requests answered per minute, by kind.
+        median_ms: Median time of a request, by kind.
+        repeated: Requests that had to be repeated because the server was too busy, by status.
         server_cpu_s_per_build: CPU seconds of the server's own processes per build; None where they are another machine's.
         lag_s: Seconds after the last request until every task run stood in the database; None where nothing comes later.
     """
 
-    clients: int
-    seconds: float
-    builds_per_minute: float
+    offered: float
+    builds: int
     build_s: float
-    requests_per_minute: dict[str, float]
-    median_ms: float
-    p95_ms: float
-    median_ms_of: dict[str, float]
-    refused: dict[str, int]
+    build_p95_s: float
+    at_once: int
+    requests_per_minute: dict[str, int]
+    median_ms: dict[str, float]
+    repeated: dict[str, int]
     server_cpu_s_per_build: float | None
     lag_s: float | None
 
@@ -73,14 +73,15 @@ class Sweep:
 
     Attributes:
         server: Its address.
-        levels: What was measured, from one client on.
-        doubled_at: Clients at which a build's requests took twice as long as for one; None where that was not reached.
+        levels: What was measured, from few builds a minute on.
+        doubled_at: Builds a minute at which one's requests took twice as long as at the first level; None where that was
+            not reached.
         sustained: The level before that: what it bears.
     """
 
     server: str
     levels: tuple[Level, ...]
-    doubled_at: int | None
+    doubled_at: float | None
     sustained: Level
 
 
@@ -89,17 +90,17 @@ def sweep(
     url: str,
     shape: Shape,
     seconds: float,
-    levels: Sequence[int] = _LEVELS,
+    rates: Sequence[float] = _RATES,
     on_level: Callable[[Level], None] = lambda _: None,
 ) -> Sweep:
-    """Simulates builds on more and more clients.
+    """Simulates more and more builds a minute.
 
     Args:
         side: ``prefect`` or ``mlflow``.
         url: The server.
         shape: How much a build asks.
-        seconds: How long each level lasts.
-        levels: Clients at once, rising.
+        seconds: For how long builds begin at each level.
+        rates: Builds a minute, rising.
         on_level: Hears what was measured, level by level.
 
     Raises:
@@ -109,11 +110,11 @@ def sweep(
 
     measured: list[Level] = []
     try:
-        for clients in levels:
-            measured.append(asyncio.run(_measure(side, url, shape, clients, seconds)))
+        for rate in rates:
+            measured.append(asyncio.run(_measure(side, url, shape, rate, seconds)))
             on_level(measured[-1])
             if measured[-1].build_s >= 2 * measured[0].build_s:
-                return Sweep(url, tuple(measured), clients, measured[-2] if len(measured) > 1 else measured[0])
+                return Sweep(url, tuple(measured), rate, measured[-2] if len(measured) > 1 else measured[0])
     except (httpx.HTTPError, OSError) as error:
         raise EdgewrightError(
             f"{url} cannot be loaded: {error!r}. Is the server up, and is that its address?"
@@ -121,44 +122,59 @@ def sweep(
     return Sweep(url, tuple(measured), None, measured[-1])
 
 
-async def _measure(side: str, url: str, shape: Shape, clients: int, seconds: float) -> Level:
+async def _measure(side: str, url: str, shape: Shape, rate: float, seconds: float) -> Level:
     import httpx
 
     asked: Side
     tally = Tally()
     asked = PrefectSide(url, shape, tally) if side == "prefect" else MlflowSide(url, shape, tally)
     # Servers close connections that rest for five seconds: one that might be closing right now is not used again.
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=clients, keepalive_expiry=2.0)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=2.0)
     # Loopback, or a team's own server: whatever proxy the environment names has no business here.
     async with httpx.AsyncClient(limits=limits, trust_env=False) as client:
         await asked.prepare(client)
         before_tasks = await asked.recorded_tasks(client) if isinstance(asked, PrefectSide) else 0
-        cpu_s = _cpu_seconds(url)
-        started = time.monotonic()
-        await asyncio.gather(*(_keep_building(asked, client, started + seconds) for _ in range(clients)))
+        cpu_s, started = _cpu_seconds(url), time.monotonic()
+        at_once = await _begin_builds(asked, client, rate, seconds)
         took_s = time.monotonic() - started
         lag_s = await _wait_for_tasks(asked, client, before_tasks) if isinstance(asked, PrefectSide) else None
         after_s = _cpu_seconds(url)
-    every = sorted(each for kind in tally.seconds.values() for each in kind)
+    times = sorted(tally.build_s)
     return Level(
-        clients=clients,
-        seconds=round(took_s, 1),
-        builds_per_minute=round(60 * len(tally.build_s) / took_s, 1),
-        build_s=round(statistics.median(tally.build_s), 3),
+        offered=rate,
+        builds=len(times),
+        build_s=round(statistics.median(times), 3),
+        build_p95_s=round(times[int(_PERCENTILE_95 * (len(times) - 1))], 3),
+        at_once=at_once,
         requests_per_minute={kind: round(60 * len(each) / took_s) for kind, each in tally.seconds.items()},
-        median_ms=round(1000 * statistics.median(every), 2),
-        p95_ms=round(1000 * every[int(_PERCENTILE_95 * (len(every) - 1))], 2),
-        median_ms_of={kind: round(1000 * statistics.median(each), 2) for kind, each in tally.seconds.items()},
-        refused=tally.refused,
-        server_cpu_s_per_build=round((after_s - cpu_s) / len(tally.build_s), 3) if after_s > cpu_s else None,
+        median_ms={kind: round(1000 * statistics.median(each), 1) for kind, each in tally.seconds.items()},
+        repeated=tally.repeated,
+        server_cpu_s_per_build=round((after_s - cpu_s) / len(times), 3) if after_s > cpu_s else None,
         lag_s=lag_s,
     )
 
 
-async def _keep_building(side: Side, client: object, until: float) -> None:
-    while (started := time.monotonic()) < until:
+async def _begin_builds(side: Side, client: object, rate: float, seconds: float) -> int:
+    """Begins builds at random moments and waits for all; returns how many there were at once."""
+    random_gaps = random.Random(_SEED)
+    under_way = most = 0
+
+    async def one() -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        started = time.monotonic()
         await side.build(client)
         side.tally.build_s.append(time.monotonic() - started)
+        under_way -= 1
+
+    begun = []
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        begun.append(asyncio.create_task(one()))
+        await asyncio.sleep(random_gaps.expovariate(rate / 60))
+    await asyncio.gather(*begun)
+    return most
 
 
 async def _wait_for_tasks(side: PrefectSide, client: object, before: int) -> float:
@@ -167,8 +183,8 @@ async def _wait_for_tasks(side: PrefectSide, client: object, before: int) -> flo
     while await side.recorded_tasks(client) < before + side.sent_tasks:
         if time.monotonic() - started > _LAG_DEADLINE_S:
             raise EdgewrightError(
-                f"{_LAG_DEADLINE_S:.0f} s after the last request the server has not written down every task run. It loses "
-                "some, or is far behind: use fewer clients."
+                f"{_LAG_DEADLINE_S:.0f} s after the last request the server has not written down every task run: it loses "
+                "some, or is far behind. Offer fewer builds a minute."
             )
         await asyncio.sleep(0.2)
     return round(time.monotonic() - started, 1)
@@ -193,8 +209,8 @@ def _cpu_seconds(url: str) -> float:
 
 def _show(level: Level) -> None:
     print(
-        f"{level.clients:4} clients  {level.builds_per_minute:8.1f} builds/min  build {level.build_s:7.2f} s  "
-        f"request {level.median_ms:7.1f} ms  p95 {level.p95_ms:8.1f} ms  {sum(level.refused.values()):5} repeated  "
+        f"{level.offered:5.0f} builds/min  requests of a build {level.build_s:7.2f} s, 95 % {level.build_p95_s:7.2f} s  "
+        f"{level.at_once:3} at once  {sum(level.repeated.values()):4} repeated  "
         f"server {level.server_cpu_s_per_build or 0:.2f} CPU s/build",
         flush=True,
     )
@@ -205,16 +221,16 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m edgewright.desk.load_simulation", description=__doc__)
     parser.add_argument("--prefect", metavar="URL", help="API of a Prefect server, http://127.0.0.1:4200/api")
     parser.add_argument("--mlflow", metavar="URL", help="an MLflow server, http://127.0.0.1:5000")
-    parser.add_argument("--seconds", type=float, default=20.0, help="length of each level (20)")
-    parser.add_argument("--most", type=int, default=_LEVELS[-1], help="most clients at once (128)")
+    parser.add_argument("--seconds", type=float, default=30.0, help="how long builds begin at each level (30)")
+    parser.add_argument("--most", type=float, default=_RATES[-1], help="most builds a minute (500)")
     parser.add_argument("--output", type=Path, help="file for the figures, as JSON")
     asked = parser.parse_args(words)
     servers = {name: url for name in ("prefect", "mlflow") if (url := getattr(asked, name))}
     try:
         if not servers:
             raise UsageError("no server was named: give --prefect, --mlflow or both.")
-        levels = [level for level in _LEVELS if level <= asked.most]
-        found = {name: sweep(name, url, Shape(), asked.seconds, levels, _show) for name, url in servers.items()}
+        rates = [rate for rate in _RATES if rate <= asked.most]
+        found = {name: sweep(name, url, Shape(), asked.seconds, rates, _show) for name, url in servers.items()}
     except EdgewrightError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -60,12 +60,12 @@ class Tally:
 
     Attributes:
         seconds: Time of each request, by kind.
-        refused: Requests that had to be repeated because the server was too busy, by status.
+        repeated: Requests that had to be repeated because the server was too busy, by status.
         build_s: Time of each build that was simulated to its end.
     """
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
-    refused: dict[str, int] = field(default_factory=dict)
+    repeated: dict[str, int] = field(default_factory=dict)
     build_s: list[float] = field(default_factory=list)
 
     @contextmanager
@@ -162,23 +162,24 @@ class MlflowSide:
         self._url, self._shape, self.tally = url.rstrip("/"), shape, tally
         self._experiment = ""
         self._numbers = itertools.count()
+        # One build per model at a time: what is free, and how many there are.
+        self._free, self._models = list[str](), 0
 
     async def prepare(self, client: Any) -> None:
         """Makes what all builds share."""
         name = f"{NAME}-{uuid.uuid4().hex[:8]}"
         asked = await _ask(client, "POST", f"{self._url}/api/2.0/mlflow/experiments/create", {"name": name})
         self._experiment = asked["experiment_id"]
-        for number in range(self._shape.versions):
-            model = {"name": self._model(number)}
-            await _ask(client, "POST", f"{self._url}/api/2.0/mlflow/registered-models/create", model)
 
     async def build(self, client: Any) -> None:
         """One build: a run per variant and target with its figures and files, a version per target."""
+        model = self._free.pop() if self._free else await self._new_model(client)
         build = f"b{next(self._numbers)}"
         for number in range(self._shape.runs):
             run = await self._run(client, f"{build}-{number}")
             if number < self._shape.versions:
-                await self._version(client, self._model(number), run)
+                await self._version(client, f"{model}.target-{number}", run)
+        self._free.append(model)
 
     async def _run(self, client: Any, name: str) -> str:
         shape = self._shape
@@ -212,8 +213,13 @@ class MlflowSide:
             named = {"name": model, "alias": alias, "version": made["model_version"]["version"]}
             await self._timed(client, "set alias", "registered-models/alias", named)
 
-    def _model(self, number: int) -> str:
-        return f"{NAME}-{self._experiment}.target-{number}"
+    async def _new_model(self, client: Any) -> str:
+        self._models += 1
+        model = f"{NAME}-{self._experiment}-{self._models}"
+        for number in range(self._shape.versions):
+            named = {"name": f"{model}.target-{number}"}
+            await _ask(client, "POST", f"{self._url}/api/2.0/mlflow/registered-models/create", named, self.tally)
+        return model
 
     async def _timed(self, client: Any, kind: str, path: str, body: Any) -> Any:
         with self.tally.timed(kind):
@@ -245,7 +251,7 @@ async def _send(client: Any, tally: Tally | None, method: str, url: str, **body:
                 raise
             refusal = "connection closed"
         if tally is not None:
-            tally.refused[refusal] = tally.refused.get(refusal, 0) + 1
+            tally.repeated[refusal] = tally.repeated.get(refusal, 0) + 1
         await asyncio.sleep(2**attempt * random.uniform(0.8, 1.2))
     raise AssertionError("unreachable: the last attempt returns or raises")
 

@@ -41,8 +41,9 @@ def test_builds_of_a_flow_stand_on_prefects_server(prefect_url: str) -> None:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowFilter, FlowFilterName
 
-    found = sweep("prefect", prefect_url, SHAPE, seconds=0.5, levels=(1, 2))
-    assert [level.clients for level in found.levels] == [1, 2][: len(found.levels)]
+    found = sweep("prefect", prefect_url, SHAPE, seconds=0.5, rates=(60, 300))
+    assert [level.offered for level in found.levels] == [60, 300][: len(found.levels)]
+    assert all(level.builds >= level.at_once >= 1 for level in found.levels)
     ours = {"flow_filter": FlowFilter(name=FlowFilterName(any_=[NAME]))}
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(**ours)
@@ -69,7 +70,7 @@ def test_builds_of_a_flow_stand_on_prefects_server(prefect_url: str) -> None:
 def test_builds_stand_in_the_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with tracking_server(tmp_path / "home") as tracking:
-        found = sweep("mlflow", tracking.uri, SHAPE, seconds=0.5, levels=(1,))
+        found = sweep("mlflow", tracking.uri, SHAPE, seconds=0.5, rates=(60,))
         client = open_client(tracking)
         (experiment,) = [each for each in client.search_experiments() if each.name.startswith(NAME)]
         runs = client.search_runs([experiment.experiment_id])
@@ -85,25 +86,25 @@ def test_builds_stand_in_the_registry(tmp_path: Path, monkeypatch: pytest.Monkey
     assert level.lag_s is None
 
 
-def level(clients: int, build_s: float) -> Any:
-    return load_simulation.Level(clients, 1.0, 60 / build_s, build_s, {}, 1.0, 1.0, {}, {}, None, None)
+def level(rate: float, build_s: float) -> Any:
+    return load_simulation.Level(rate, 7, build_s, build_s, 1, {}, {}, {}, None, None)
 
 
 def test_it_ends_where_a_build_takes_twice_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = {1: 1.0, 2: 1.5, 4: 1.9, 8: 2.0, 16: 9.0}
+    times = {10: 1.0, 20: 1.5, 40: 1.9, 80: 2.0, 160: 9.0}
 
-    async def measure(side: str, url: str, shape: Shape, clients: int, seconds: float) -> Any:
-        return level(clients, times[clients])
+    async def measure(side: str, url: str, shape: Shape, rate: float, seconds: float) -> Any:
+        return level(rate, times[int(rate)])
 
     monkeypatch.setattr(load_simulation, "_measure", measure)
-    found = sweep("mlflow", "http://127.0.0.1:1", SHAPE, 1.0, (1, 2, 4, 8, 16))
-    assert (found.doubled_at, found.sustained.clients) == (8, 4)
-    assert [each.clients for each in found.levels] == [1, 2, 4, 8]
+    found = sweep("mlflow", "http://127.0.0.1:1", SHAPE, 1.0, (10, 20, 40, 80, 160))
+    assert (found.doubled_at, found.sustained.offered) == (80, 40)
+    assert [each.offered for each in found.levels] == [10, 20, 40, 80]
 
 
 def test_a_server_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(EdgewrightError, match=r"http://127.0.0.1:9 cannot be loaded"):
-        sweep("mlflow", "http://127.0.0.1:9", SHAPE, 0.1, (1,))
+        sweep("mlflow", "http://127.0.0.1:9", SHAPE, 0.1, (60,))
     assert main([]) == 2
     assert "give --prefect, --mlflow or both" in capsys.readouterr().err
     assert main(["--mlflow", "http://127.0.0.1:9"]) == 1
@@ -113,13 +114,13 @@ def test_a_server_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str])
 def test_the_figures_are_written_as_json(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def measure(side: str, url: str, shape: Shape, clients: int, seconds: float) -> Any:
-        return level(clients, float(clients))
+    async def measure(side: str, url: str, shape: Shape, rate: float, seconds: float) -> Any:
+        return level(rate, rate / 10)
 
     monkeypatch.setattr(load_simulation, "_measure", measure)
     assert main(["--mlflow", "http://127.0.0.1:1", "--output", str(tmp_path / "load.json")]) == 0
     figures = json.loads((tmp_path / "load.json").read_text())
     assert set(figures) == {"machine", "shape", "mlflow"}
-    assert figures["mlflow"]["doubled_at"] == 2
-    assert figures["mlflow"]["sustained"]["builds_per_minute"] == 60.0
-    assert "60.0 builds/min" in capsys.readouterr().out
+    assert figures["mlflow"]["doubled_at"] == 20
+    assert figures["mlflow"]["sustained"]["offered"] == 15
+    assert "15 builds/min" in capsys.readouterr().out
