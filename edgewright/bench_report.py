@@ -6,9 +6,9 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
+from edgewright.bundle_file import SHA256_PATTERN
 from edgewright.errors import BundleError
 from edgewright.golden import GoldenReplay
-from edgewright.manifest import SHA256_PATTERN
 from edgewright.measurement import Measurement, speedup
 from edgewright.strict_json import Fields, dump_json, load_json
 

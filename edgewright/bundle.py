@@ -11,20 +11,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgewright.bundle_file import GOLDEN_NAME, MANIFEST_MAX_BYTES, MANIFEST_NAME, BundleFile, sha256_hex
 from edgewright.durable import flush_folder, write_new_file
 from edgewright.engines.engine import EngineSettings
 from edgewright.errors import BundleError, IntegrityError
 from edgewright.golden import GOLDEN_TOLERANCE, Golden, golden_from_bytes, golden_to_bytes
-from edgewright.manifest import (
-    GOLDEN_NAME,
-    MANIFEST_MAX_BYTES,
-    MANIFEST_NAME,
-    BundleFile,
-    Manifest,
-    model_file_name,
-    parse_manifest,
-    sha256_hex,
-)
+from edgewright.manifest import Manifest, model_file_name, parse_manifest
 from edgewright.postprocessing import Postprocessing
 from edgewright.preprocessing import Preprocessing
 

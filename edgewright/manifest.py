@@ -7,26 +7,20 @@ once.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import Any
 
+from edgewright.bundle_file import GOLDEN_NAME, MANIFEST_NAME, BundleFile
 from edgewright.engines.engine import EngineSettings
-from edgewright.errors import BundleError, DataError, EngineError, IntegrityError
+from edgewright.errors import BundleError, DataError, EngineError
 from edgewright.postprocessing import Classification, Postprocessing, postprocessing_from_json
 from edgewright.preprocessing import Preprocessing
 from edgewright.strict_json import Fields, dump_json, load_json
 
 FORMAT_VERSION = 2
-MANIFEST_NAME = "manifest.json"
 # The engine's own file format: whoever opens a bundle's folder sees what it holds.
 _MODEL_NAMES = {"onnxruntime": "model.onnx", "litert": "model.tflite"}
-GOLDEN_NAME = "golden.npz"
-MANIFEST_MAX_BYTES = 1 << 20  # a thousand labels take 20 KiB
-FILE_MAX_BYTES = 2 << 30  # neither file can be larger: protobuf's and FlatBuffers' own limit
-_FILE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,60}\.[a-z0-9]{1,8}")
-SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,99}")
 
 
@@ -39,38 +33,6 @@ def model_file_name(engine: str) -> str:
     if engine not in _MODEL_NAMES:
         raise BundleError(f"engine {engine!r} is unknown. Known: {', '.join(_MODEL_NAMES)}.")
     return _MODEL_NAMES[engine]
-
-
-def sha256_hex(data: bytes) -> str:
-    """Give the SHA-256 in lower-case hexadecimal digits."""
-    return hashlib.sha256(data).hexdigest()
-
-
-@dataclass(frozen=True)
-class BundleFile:
-    """A file that a manifest promises.
-
-    Attributes:
-        name: Plain name inside the bundle's folder.
-        sha256: Digest of the contents, 64 lower-case hexadecimal digits.
-        size_bytes: Size of the contents.
-    """
-
-    name: str
-    sha256: str
-    size_bytes: int
-
-    def check(self, data: bytes, place: str) -> None:
-        """Refuse contents that are not the promised ones.
-
-        Raises:
-            IntegrityError: The size or the digest differs.
-        """
-        if len(data) != self.size_bytes:
-            raise IntegrityError(f"{place} has {len(data)} bytes, the manifest promises {self.size_bytes}.")
-        found = sha256_hex(data)
-        if found != self.sha256:
-            raise IntegrityError(f"{place} has the sha256 {found}, the manifest promises {self.sha256}.")
 
 
 @dataclass(frozen=True)
@@ -127,18 +89,8 @@ class Manifest:
                 f"{GOLDEN_NAME}, found {names}."
             )
         for file in self.files:
-            if not _FILE_NAME.fullmatch(file.name):
-                raise BundleError(
-                    f"manifest file name {file.name!r} is not a plain lower-case name like {GOLDEN_NAME}."
-                )
-            if not SHA256_PATTERN.fullmatch(file.sha256):
-                raise BundleError(
-                    f"manifest sha256 of {file.name} must be 64 hexadecimal digits, found {file.sha256!r}."
-                )
-            if not 1 <= file.size_bytes <= FILE_MAX_BYTES:
-                raise BundleError(
-                    f"manifest size_bytes of {file.name} must be from 1 to {FILE_MAX_BYTES}, found {file.size_bytes}."
-                )
+            if (objection := file.objection()) is not None:
+                raise BundleError(f"manifest {objection}.")
 
     @property
     def model_file(self) -> str:

@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgewright.bundle_file import BundleFile
 from edgewright.device.registry_client import RegistryClient, ResourceMissingError, TransferError
 from edgewright.durable import flush_file, flush_folder
 from edgewright.errors import IntegrityError
-from edgewright.manifest import BundleFile
 
 _FRUITLESS_ATTEMPTS = 4  # tries in a row that bring not a single new byte
 _SLOWEST_BYTES_PER_S = 4096  # below that a line counts as broken; a silent one is caught by the client's time-out

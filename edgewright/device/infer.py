@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgewright.bundle import Bundle, read_bundle
+from edgewright.bundle_file import MANIFEST_NAME
 from edgewright.device.samples import read_samples
 from edgewright.device.store import BundleStore
 from edgewright.errors import DataError
-from edgewright.manifest import MANIFEST_NAME
 from edgewright.postprocessing import AnomalyScore, Classification, Postprocessing
 from edgewright.predictor import Predictor
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgewright.bundle import Bundle
+from edgewright.bundle_file import MANIFEST_MAX_BYTES, MANIFEST_NAME, SHA256_PATTERN, sha256_hex
 from edgewright.device.download import Traffic, download_file
 from edgewright.device.registry_client import (
     TAG_BUNDLE_SHA256,
@@ -25,14 +26,7 @@ from edgewright.device.store import CURRENT, REFERENCE, BundleStore, Record
 from edgewright.durable import replace_file
 from edgewright.errors import BundleError, EngineError, IntegrityError, RegistryError
 from edgewright.golden import GoldenReplay
-from edgewright.manifest import (
-    MANIFEST_MAX_BYTES,
-    MANIFEST_NAME,
-    SHA256_PATTERN,
-    Manifest,
-    parse_manifest,
-    sha256_hex,
-)
+from edgewright.manifest import Manifest, parse_manifest
 from edgewright.predictor import open_predictor, replay_golden
 
 _RESERVE_BYTES = 16 << 20  # what a pull leaves free on the disk for everybody else

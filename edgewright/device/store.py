@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edgewright.bundle import Bundle, read_bundle
+from edgewright.bundle_file import SHA256_PATTERN
 from edgewright.durable import flush_folder, replace_file, replace_link
 from edgewright.errors import BundleError
 from edgewright.machine_lock import exclusive_lock
-from edgewright.manifest import SHA256_PATTERN
 from edgewright.strict_json import Fields, dump_json, load_json
 
 CURRENT = "current"

@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgewright.bundle import Bundle, read_bundle
+from edgewright.bundle_file import sha256_hex
 from edgewright.engines.engine import EngineSettings
 from edgewright.errors import BundleError, IntegrityError
-from edgewright.manifest import Manifest, parse_manifest, sha256_hex
+from edgewright.manifest import Manifest, parse_manifest
 from edgewright.preprocessing import Preprocessing
 
 Make = Callable[..., Bundle]
