@@ -132,3 +132,39 @@ class BackupError(EdgewrightError):
 
 class DeskError(EdgewrightError):
     """A part of the desk cannot start, does not answer, or is in the way."""
+
+
+class TrustError(EdgewrightError):
+    """Signed metadata is forged, replayed, expired or contradicts itself: nothing is installed."""
+
+
+class KeyringError(EdgewrightError):
+    """A signing key is missing, cannot be unlocked, or is not the one that a role asks for."""
+
+
+class AgentConfigError(UsageError):
+    """The agent's configuration breaks a rule."""
+
+
+class AgentLockedError(EdgewrightError):
+    """Another agent runs on the same state folder."""
+
+    exit_code = 3
+
+
+class AgentStateError(EdgewrightError):
+    """The agent's state cannot be read or written."""
+
+    exit_code = 4
+
+
+class EnrolmentError(EdgewrightError):
+    """The device has no usable root of trust: it was not enrolled, or its root is damaged."""
+
+    exit_code = 5
+
+
+class NothingServesError(EdgewrightError):
+    """No bundle on this device can serve."""
+
+    exit_code = 6

@@ -1,0 +1,123 @@
+"""The places for bundles: slots A and B, what is on its way, and the read-only factory bundle.
+
+```
+STATE/slots/A, B              bundles; which of them is whole, the state says
+STATE/staging/<bundle_sha256> what was downloaded of a bundle so far
+```
+A slot's folder appears by one rename, after its files were flushed. Before it is emptied, the state says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgewright.bundle_file import BundleFile
+from edgewright.device.agent_state import Held, Place, SlotName
+from edgewright.durable import flush_file, flush_folder
+from edgewright.errors import IntegrityError
+
+_READ_BYTES = 1 << 16
+
+
+class Slots:
+    """The folders below one state folder."""
+
+    def __init__(self, state: Path, factory: Path | None) -> None:
+        self._slots, self._staging = state / "slots", state / "staging"
+        self.factory = factory
+
+    def prepare(self) -> None:
+        """Make the folders, durably."""
+        for folder in (self._slots, self._staging):
+            if not folder.is_dir():
+                folder.mkdir(parents=True, exist_ok=True)
+                flush_folder(folder.parent)
+
+    def folder(self, place: Place) -> Path:
+        """Give the folder of a slot or of the factory bundle."""
+        if place == "factory":
+            if self.factory is None:
+                raise IntegrityError("this device has no factory bundle.")
+            return self.factory
+        return self._slots / place
+
+    def staging(self, bundle_sha256: str) -> Path:
+        """Give the folder for a bundle's download; what was begun of others goes."""
+        self.prepare()
+        folder = self._staging / bundle_sha256
+        for other in self._staging.iterdir():
+            if other != folder:
+                _remove(other)
+        if not folder.is_dir():
+            folder.mkdir()
+            flush_folder(self._staging)
+        return folder
+
+    def staged_bytes(self) -> int:
+        """Give the size of what is on its way."""
+        return sum(path.stat().st_size for path in self._staging.rglob("*") if path.is_file())
+
+    def discard_staged(self, bundle_sha256: str) -> None:
+        """Drop what was downloaded of a bundle."""
+        _remove(self._staging / bundle_sha256)
+
+    def fill(self, slot: SlotName, bundle_sha256: str, files: Sequence[BundleFile]) -> None:
+        """Move a complete download into a slot. The state must say that the slot is empty, and is told afterwards.
+
+        Raises:
+            IntegrityError: A file is not the promised one.
+        """
+        folder = self._staging / bundle_sha256
+        check_files(folder, files)
+        for file in files:
+            flush_file(folder / file.name)
+        flush_folder(folder)
+        self.empty(slot)
+        folder.rename(self._slots / slot)
+        flush_folder(self._slots)
+        flush_folder(self._staging)
+
+    def empty(self, slot: SlotName) -> None:
+        """Delete what is in a slot; the state must say so already."""
+        _remove(self._slots / slot)
+        flush_folder(self._slots)
+
+    def is_intact(self, slot: SlotName, held: Held) -> bool:
+        """Say whether a slot has exactly the signed bytes."""
+        try:
+            check_files(self._slots / slot, held.release.files)
+        except (IntegrityError, OSError):
+            return False
+        return True
+
+
+def check_files(folder: Path, files: Sequence[BundleFile]) -> None:
+    """Refuse a folder that has not exactly the promised files: no other, none missing, every byte as promised.
+
+    Raises:
+        IntegrityError: It has not.
+    """
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    wanted = [file.name for file in files]
+    if names != wanted:
+        raise IntegrityError(f"{folder} has the files {names}, the signed release has {wanted}.")
+    for file in files:
+        path = folder / file.name
+        if path.is_symlink() or not path.is_file() or path.stat().st_size != file.size_bytes:
+            raise IntegrityError(f"{path} is not the file of {file.size_bytes} bytes that was signed.")
+        digest = hashlib.sha256()
+        with path.open("rb") as stream:
+            while chunk := stream.read(_READ_BYTES):
+                digest.update(chunk)
+        if digest.hexdigest() != file.sha256:
+            raise IntegrityError(f"{path} has the sha256 {digest.hexdigest()}, signed is {file.sha256}.")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
