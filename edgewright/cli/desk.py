@@ -19,6 +19,7 @@ from edgewright.desk.automations import NOTIFY_VARIABLE, check_notify_url
 from edgewright.desk.closing import close_desk
 from edgewright.desk.looking import DeskView, PartView, look_at_desk
 from edgewright.desk.opening import open_desk
+from edgewright.desk.team_deploying import deploy_for_team
 from edgewright.pipeline.workspace import open_workspace
 
 _NAMES = {"mlflow": "MLflow", "prefect": "Prefect", "worker": "worker"}
@@ -29,7 +30,12 @@ _LINE_EVERY_S = 15.0
 
 def run(arguments: argparse.Namespace) -> int:
     """Does what the command's name says."""
-    commands: dict[str, Callable[[argparse.Namespace], int]] = {"up": _up, "down": _down, "status": _status}
+    commands: dict[str, Callable[[argparse.Namespace], int]] = {
+        "up": _up,
+        "down": _down,
+        "status": _status,
+        "deploy": _deploy,
+    }
     return commands[arguments.command](arguments)
 
 
@@ -62,6 +68,18 @@ def _down(_: argparse.Namespace) -> int:
     stopped = ", ".join(_NAMES[name] for name in done.stopped)
     say(console, f"edgewright desk: {f'stopped {stopped}' if stopped else 'nothing to stop'}")
     return 1 if done.kept else 0
+
+
+def _deploy(arguments: argparse.Namespace) -> int:
+    notify_url = arguments.notify or os.environ.get(NOTIFY_VARIABLE) or None
+    if notify_url:
+        check_notify_url(notify_url)
+    console = open_console()
+    with _telling(console, "deploy") as tell:
+        done = deploy_for_team(Path.cwd(), arguments.pool, open_workspace().shared, os.environ, notify_url, tell)
+    what = "in Prefect now" if done.changed else "stand in Prefect unchanged"
+    say(console, f"{len(done.names)} deployments {what}, with {len(done.automations)} automations")
+    return 0
 
 
 def _status(_: argparse.Namespace) -> int:

@@ -47,6 +47,7 @@ _COMMANDS = {
     "bench": ("bench", "what the variants gain and what a build costs, measured side by side on this machine"),
     "backup": ("backup", "keep everything that cannot be computed again, while the servers run"),
     "restore": ("backup", "bring a backup back into an empty workspace, or into a team's empty servers"),
+    "deploy": ("desk", "put pool, deployments and automations into a team's Prefect (PREFECT_API_URL)"),
     "prepare-team": ("backup", "make a team's bucket and its registry's accounts"),
     "record-bench": ("record_bench", "add a device's bench report to its release and judge again"),
 }
@@ -62,10 +63,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     parsers = {name: commands.add_parser(name, help=text, description=text) for name, (_, text) in _COMMANDS.items()}
-    parsers["up"].add_argument(
-        "--notify",
-        metavar="URL",
-        help="webhook that is told of nightlies that failed or were refused (default: $EDGEWRIGHT_NOTIFY_URL, else none)",
+    for name in ("up", "deploy"):
+        parsers[name].add_argument(
+            "--notify",
+            metavar="URL",
+            help="webhook that is told of nightlies that failed or were refused (default: $EDGEWRIGHT_NOTIFY_URL, else none)",
+        )
+    parsers["deploy"].add_argument(
+        "--pool",
+        type=Path,
+        default=Path("docker/pool.json"),
+        metavar="FILE",
+        help="base job template (default: %(default)s)",
     )
     for name in ("validate", "build"):
         parsers[name].add_argument("recipe", type=Path, help="recipe file, e.g. deployments/recipes/digits.yaml")

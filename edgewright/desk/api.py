@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 import urllib.error
@@ -34,10 +35,14 @@ class PrefectApi:
 
     Args:
         url: Where its API is, ``http://127.0.0.1:…/api``.
+        account: User and password, ``user:password``, of a server that asks for them.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, account: str | None = None) -> None:
         self.url = url
+        self._headers = {"Content-Type": "application/json"}
+        if account is not None:
+            self._headers["Authorization"] = "Basic " + base64.b64encode(account.encode()).decode("ascii")
 
     def find(self, path: str) -> Any | None:
         """What is there; None where nothing is.
@@ -83,7 +88,7 @@ class PrefectApi:
                 self.url + path,
                 method=method,
                 data=None if body is None else json.dumps(body).encode(),
-                headers={"Content-Type": "application/json"},
+                headers=self._headers,
             )
             try:
                 with _opener.open(request, timeout=_DEADLINE_S) as answer:

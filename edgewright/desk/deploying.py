@@ -118,7 +118,7 @@ def _run_prefect(root: Path, environment: Mapping[str, str]) -> None:
         tail = "\n".join(line for line in done.stdout.splitlines() if line.strip(" │╭╮╰╯─"))
         said = "\n".join(tail.splitlines()[-_TAIL_LINES:])
         raise DeskError(
-            f"{PREFECT_FILE} cannot be deployed. Prefect says:\n{said}\nRepair what it names, then `edgewright up` again."
+            f"{PREFECT_FILE} cannot be deployed. Prefect says:\n{said}\nRepair what it names, then the same command again."
         )
 
 

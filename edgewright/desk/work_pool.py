@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ _PATH = f"/work_pools/{POOL}"
 
 
 def ensure_pool(api: PrefectApi, root: Path) -> None:
-    """Makes the pool where there is none, and has its runs begin in ``root``. What people set in it stays.
+    """Makes the desk's pool where there is none, and has its runs begin in ``root``. What people set in it stays.
 
     Args:
         api: The server.
@@ -25,18 +26,39 @@ def ensure_pool(api: PrefectApi, root: Path) -> None:
     Raises:
         DeskError: There is a pool of this name and of another type.
     """
+    words = {"concurrency_limit": RUNS_AT_ONCE, "description": "What edgewright's worker runs on this machine."}
+    _ensure(api, words, lambda before: _settled(before or _process_template(api), root))
+
+
+def ensure_team_pool(api: PrefectApi, template: Mapping[str, Any]) -> None:
+    """Makes a team's pool where there is none, and has its runs begin as a template says.
+
+    How many run at once is every worker's own limit; what people set in the pool beside the template stays.
+
+    Args:
+        api: The server.
+        template: Prefect's base job template.
+
+    Raises:
+        DeskError: There is a pool of this name and of another type.
+    """
+    words = {"description": "What the team's workers run, each as many at once as its own limit says."}
+    _ensure(api, words, lambda _: dict(template))
+
+
+def _ensure(
+    api: PrefectApi, words: Mapping[str, Any], settle: Callable[[dict[str, Any] | None], dict[str, Any]]
+) -> None:
     pool = api.find(_PATH)
     if pool is None:
-        template = _settled(_process_template(api), root)
-        words = {"name": POOL, "type": "process", "base_job_template": template, "concurrency_limit": RUNS_AT_ONCE}
-        api.post("/work_pools/", {**words, "description": "What edgewright's worker runs on this machine."})
+        api.post("/work_pools/", {"name": POOL, "type": "process", "base_job_template": settle(None), **words})
         return
     if pool["type"] != "process":
         raise DeskError(
-            f"Prefect's work pool {POOL!r} is of type {pool['type']!r}, and the desk's worker runs processes: "
+            f"Prefect's work pool {POOL!r} is of type {pool['type']!r}, and its workers run processes: "
             "remove or rename that pool in Prefect."
         )
-    template = _settled(pool["base_job_template"] or _process_template(api), root)
+    template = settle(pool["base_job_template"])
     if template != pool["base_job_template"]:
         api.patch(_PATH, {"base_job_template": template})
 

@@ -331,6 +331,9 @@ def test_a_build_on_the_teams_servers_is_there_again_after_all_of_them_were_lost
     for step in ORDER:
         (servers.run if step in ONCE else servers.start)(step)
     prefect = Prefect(servers)
+    automations = {each["name"]: each["enabled"] for each in prefect.all("automations")}
+    assert len(automations) == 3
+    assert list(automations.values()).count(True) == 2, "what ends dead runs; nobody is told of anything yet"
     built = prefect.run("release-model", "digits", recipe=RECIPE, targets_file=str(targets))
     assert (built["state_type"], built["state_name"]) == ("COMPLETED", "Released"), servers.log("worker")[-3000:]
     held = objects(servers)
@@ -367,6 +370,8 @@ def test_a_build_on_the_teams_servers_is_there_again_after_all_of_them_were_lost
     assert prefect.seen() == before
     assert prefect.coming("nightly-retrain", "digits"), "the next nights are planned"
     assert prefect.coming("nightly-retrain", "motion"), "as the person had switched it"
+    assert "unchanged" in new.run("deploy"), "the shared store remembers what stands in Prefect"
+    assert prefect.coming("nightly-retrain", "motion")
 
     new.start("worker")
     again = prefect.run("release-model", "digits", recipe={**RECIPE, "seed": 4}, targets_file=str(targets))
