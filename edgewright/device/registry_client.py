@@ -201,7 +201,8 @@ class RegistryClient:
         if answer.code in (401, 403):
             return RegistryError(
                 f"the registry at {self.url} refuses access ({answer.code}): set MLFLOW_TRACKING_USERNAME and "
-                f"MLFLOW_TRACKING_PASSWORD, or have this host's name allowed there."
+                f"MLFLOW_TRACKING_PASSWORD, or have this host's name allowed there; a registry with accounts says the "
+                f"same of what is not there, so check the model's name."
             )
         if answer.code >= 500:
             return TransferError(f"the registry at {self.url} failed ({answer.code} {answer.reason}).")

@@ -99,7 +99,7 @@ class ArtifactStore:
         sha256 = hashlib.sha256(content).hexdigest()
         path = f"sha256/{sha256[:2]}/{sha256}"
         place = self.root / path
-        if not (place.exists() and _sha256_of(place) == sha256):
+        if not (place.exists() and _sha256_of(place) == sha256 and _used_now(place)):
             _write_durably(place, content, self.root / "tmp")
         return Artifact(path, sha256, len(content))
 
@@ -160,6 +160,7 @@ class ArtifactStore:
         with FileLock(self.root / "locks" / f"{stage.name}-{key[:32]}.lock"):
             known = self._recall(_read(record), key, adapter)
             if known is not None:
+                _used_now(record)
                 self._share(record, known.value)
                 return known
             theirs = self._recall_shared(record, adapter)
@@ -241,6 +242,15 @@ class ArtifactStore:
             with contextlib.suppress(FileNotFoundError):  # its writer renamed it, or another process was faster
                 if time.time() - path.stat().st_mtime > _STALE_AFTER_S:
                     path.unlink()
+
+
+def _used_now(path: Path) -> bool:
+    """Makes a file young, so that a sweep that looked a moment ago leaves it; False where one was faster."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _shared_artifacts() -> SharedArtifacts | None:

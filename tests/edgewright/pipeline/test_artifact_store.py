@@ -116,6 +116,19 @@ def test_an_unchanged_stage_is_not_run_again(shouter: Shouter) -> None:
     assert shouter.times == 1
 
 
+def test_what_is_used_again_is_young_again_so_that_no_sweep_takes_it_meanwhile(
+    shouter: Shouter, store: ArtifactStore
+) -> None:
+    model = shouter.run("tree").value.model
+    used = [record_of(store), store.root / model.path]
+    for path in used:
+        os.utime(path, (1, 1))
+    shouter.run("tree")
+    assert record_of(store).stat().st_mtime > 1
+    store.put_bytes(b"TREE")
+    assert (store.root / model.path).stat().st_mtime > 1
+
+
 def test_another_process_remembers_too(shouter: Shouter) -> None:
     shouter.run("hello")
     again = Shouter(ArtifactStore(shouter.store.root))
