@@ -41,6 +41,13 @@ class TrainingSettings(Strict):
         le=64,
         description="largest random shift of training images (pixels) or windows (time steps); rows are not shifted",
     )
+    noise_share: float = Field(
+        0,
+        ge=0,
+        le=1,
+        description="largest standard deviation of white noise on training samples: share of an image's full scale, or of a "
+        "channel's own standard deviation; each sample gets some strength from none to this",
+    )
     patience_epochs: int = Field(
         3, ge=1, le=1000, description="stop after this many epochs without a better validation loss"
     )

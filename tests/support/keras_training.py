@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgewright.errors import StageError
 from edgewright.pipeline.progress import Progress, ProgressListener, ignore_progress
-from edgewright.pipeline.training.plan import Epoch, Samples, TrainingPlan
+from edgewright.pipeline.training.plan import Epoch, Noise, Samples, TrainingPlan
 
 CLASSES = 4
 PLAN = TrainingPlan(
@@ -76,6 +76,7 @@ class Findings:
     spoken: str = ""
     shifted: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     batches: list[list[int]] = field(default_factory=list)
+    noisy: list[NDArray[np.float32]] = field(default_factory=list)
     targets: tuple[NDArray[Any], NDArray[Any]] | None = None
     stepped: NDArray[np.float32] | None = None
     weight_keys: list[str] = field(default_factory=list)
@@ -270,6 +271,13 @@ def _parts(findings: Findings, gradient_steps: NDArray[np.float32]) -> None:
         assert all(np.array_equal(batches[index][0], batches[index][0]) for index in range(len(batches)))
         findings.batches.append([label for first, _ in asked_twice for label in first])
         batches.on_epoch_end()
+    flat = Samples(np.zeros((400, 1, 10, 10), np.float32), np.zeros(400, np.int64))
+    noise = Noise((0.5,), (-1.0,), (1.0,))
+    noisy_plan = dataclasses.replace(PLAN, batch_size=400, shift_steps=0, noise=noise)
+    batches = Batches(flat, noisy_plan)
+    findings.noisy = [batches[0][0], batches[0][0]]
+    batches.on_epoch_end()
+    findings.noisy.append(batches[0][0])
     plan = dataclasses.replace(PLAN, objective="reconstruction", batch_size=9)
     findings.targets = Batches(marked, plan)[0]
 

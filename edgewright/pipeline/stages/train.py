@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,9 @@ from edgewright.pipeline.stages import snapshot as snapshot_stage
 from edgewright.pipeline.stages.machine import machine_type
 from edgewright.pipeline.stages.snapshot import SnapshotResult
 from edgewright.pipeline.task_settings import ClassificationSettings, TaskSettings
-from edgewright.pipeline.training.plan import Epoch, Objective, Samples, TrainingPlan
+from edgewright.pipeline.training.plan import Epoch, Noise, Objective, Samples, TrainingPlan
 from edgewright.pipeline.variant_settings import Variant
+from edgewright.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -195,6 +196,31 @@ def training_plan(recipe: Recipe, training: Samples, epochs: int, learning_rate:
         threads=settings.threads,
         objective=_OBJECTIVES[recipe.task.kind],
         class_weights=_class_weights(recipe.task, training),
+        noise=_noise(training, settings.noise_share),
+    )
+
+
+def _noise(training: Samples, share: float) -> Noise | None:
+    full = training.full_noise
+    if share == 0 or full is None:
+        return None
+    return replace(full, deviation=tuple(share * each for each in full.deviation))
+
+
+def full_noise(preprocessing: Preprocessing) -> Noise:
+    """What a noise share of 1 is in the units of a model's input.
+
+    For images of bytes it is their full scale, within which the noisy ones stay; elsewhere a channel's own standard
+    deviation, which is 1 after preprocessing.
+    """
+    if preprocessing.dtype != "uint8":
+        return Noise((1.0,) * len(preprocessing.std))
+    full, channels = 255 * preprocessing.scale, list(zip(preprocessing.mean, preprocessing.std, strict=True))
+    ends = [sorted(((0.0 - mean) / std, (full - mean) / std)) for mean, std in channels]
+    return Noise(
+        deviation=tuple(abs(full) / std for _, std in channels),
+        lowest=tuple(low for low, _ in ends),
+        highest=tuple(high for _, high in ends),
     )
 
 
@@ -211,4 +237,5 @@ def _samples(split: Split, task: TaskSettings, snapshot: SnapshotResult) -> Samp
     labels = labels_of(split, task, snapshot.class_names)[usable]
     if snapshot.values is not None:
         labels = ((labels - snapshot.values.mean) / snapshot.values.std).astype(np.float32)
-    return Samples(snapshot.preprocessing.apply(split.images[usable]), labels)
+    inputs = snapshot.preprocessing.apply(split.images[usable])
+    return Samples(inputs, labels, full_noise(snapshot.preprocessing))

@@ -1,8 +1,13 @@
-"""Random shifts of training samples: what a sample shows does not depend on where exactly it was cut out."""
+"""Random shifts and noise of training samples.
+
+What a sample shows does not depend on where exactly it was cut out, nor on a sensor's noise.
+"""
 
 from __future__ import annotations
 
 import torch
+
+from edgewright.pipeline.training.plan import Noise
 
 
 def shifted(batch: torch.Tensor, shift: int, order: torch.Generator) -> torch.Tensor:
@@ -26,6 +31,31 @@ def shifted(batch: torch.Tensor, shift: int, order: torch.Generator) -> torch.Te
     if height > 1 and width > 1:
         return _shifted_images(batch, shift, order)
     return _shifted_windows(batch, shift, order, axis=3 if height == 1 else 2)
+
+
+def noisy(batch: torch.Tensor, noise: Noise | None, order: torch.Generator) -> torch.Tensor:
+    """Adds white noise: each sample gets its own strength, anything from none to the largest.
+
+    Args:
+        batch: float32 ``[N, C, H, W]``.
+        noise: How much; None gives the batch back and draws nothing.
+        order: Where the random numbers come from, on the CPU.
+
+    Returns:
+        The noisy samples, of the same shape.
+    """
+    if noise is None:
+        return batch
+    strength = torch.rand((len(batch), 1, 1, 1), generator=order)
+    drawn = (strength * torch.randn(batch.shape, generator=order)).to(batch.device)
+    found = batch + drawn * _per_channel(noise.deviation, batch)
+    if noise.lowest is not None and noise.highest is not None:
+        found = found.clamp(_per_channel(noise.lowest, batch), _per_channel(noise.highest, batch))
+    return found
+
+
+def _per_channel(values: tuple[float, ...], batch: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(values, dtype=batch.dtype, device=batch.device).reshape(1, -1, 1, 1)
 
 
 def _shifted_images(batch: torch.Tensor, shift: int, order: torch.Generator) -> torch.Tensor:

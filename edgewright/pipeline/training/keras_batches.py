@@ -1,4 +1,4 @@
-"""Batches for Keras: drawn in an order that a seed settles, randomly shifted, channels last.
+"""Batches for Keras: drawn in an order that a seed settles, randomly shifted and noisy, channels last.
 
 A sequence that Keras asks for one batch at a time costs about as much as arrays (5.4 s against 5.2 s an epoch of 2,000 images
 of 28x28 with a ResNet-8) and never holds a second, shifted copy of the samples.
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tf_keras as keras
 
-from edgewright.pipeline.training.plan import Samples, TrainingPlan, steps_per_epoch
+from edgewright.pipeline.training.plan import Noise, Samples, TrainingPlan, steps_per_epoch
 
 Array = npt.NDArray[np.float32]
 
@@ -30,7 +30,7 @@ def flat_channels_first(batch: Array) -> Array:
 class Batches(keras.utils.Sequence):  # type: ignore[misc]  # tf_keras has no types
     """What Keras trains on: pairs of inputs float32 ``[B, H, W, C]`` and what is expected of them.
 
-    Each epoch's order and offsets are drawn at its beginning, so that a batch is the same however often it is asked for.
+    Each epoch's order, offsets and noise are settled at its beginning: a batch is the same however often it is asked for.
     """
 
     def __init__(self, samples: Samples, plan: TrainingPlan) -> None:
@@ -38,6 +38,7 @@ class Batches(keras.utils.Sequence):  # type: ignore[misc]  # tf_keras has no ty
         self._labels = samples.labels
         self._plan = plan
         self._random = np.random.default_rng(plan.seed)
+        self._epoch = 0
         self.on_epoch_end()
 
     def __len__(self) -> int:
@@ -47,6 +48,7 @@ class Batches(keras.utils.Sequence):  # type: ignore[misc]  # tf_keras has no ty
         places = slice(index * self._plan.batch_size, (index + 1) * self._plan.batch_size)
         chosen = self._order[places]
         batch = shifted(self._inputs[chosen], self._plan.shift_steps, self._offsets[:, places])
+        batch = noisy(batch, self._plan.noise, np.random.default_rng((*self._noise_seed, index)))
         expected = flat_channels_first(batch) if self._plan.objective == "reconstruction" else self._labels[chosen]
         return batch, expected
 
@@ -55,6 +57,8 @@ class Batches(keras.utils.Sequence):  # type: ignore[misc]  # tf_keras has no ty
         count, shift = len(self._labels), self._plan.shift_steps
         self._order = self._random.permutation(count)
         self._offsets = self._random.integers(-shift, shift + 1, (2, count))
+        self._epoch += 1
+        self._noise_seed = (self._plan.seed, self._epoch)
 
 
 def shifted(batch: Array, shift: int, offsets: npt.NDArray[np.int64]) -> Array:
@@ -78,6 +82,24 @@ def shifted(batch: Array, shift: int, offsets: npt.NDArray[np.int64]) -> Array:
     if height > 1 and width > 1:
         return _shifted_images(batch, shift, offsets)
     return _shifted_windows(batch, offsets[1], axis=2 if height == 1 else 1)
+
+
+def noisy(batch: Array, noise: Noise | None, random: np.random.Generator) -> Array:
+    """Adds white noise of each sample's own strength: ``edgewright.pipeline.training.augmentation``, channels last.
+
+    Args:
+        batch: float32 ``[N, H, W, C]``.
+        noise: How much; None gives the batch back.
+        random: Where the random numbers come from.
+    """
+    if noise is None:
+        return batch
+    strength = random.random((len(batch), 1, 1, 1), np.float32)
+    deviation = np.asarray(noise.deviation, np.float32)
+    found: Array = batch + strength * random.standard_normal(batch.shape, np.float32) * deviation
+    if noise.lowest is not None and noise.highest is not None:
+        found = found.clip(np.asarray(noise.lowest, np.float32), np.asarray(noise.highest, np.float32))
+    return found
 
 
 def _shifted_images(batch: Array, shift: int, offsets: npt.NDArray[np.int64]) -> Array:

@@ -14,6 +14,21 @@ Objective = Literal["classification", "reconstruction", "regression"]
 
 
 @dataclass(frozen=True)
+class Noise:
+    """White noise on training samples, in the units of a model's input; each sample gets up to so much of it.
+
+    Attributes:
+        deviation: Largest standard deviation, per channel.
+        lowest: What no value falls below, per channel; None where values have no bounds.
+        highest: What no value exceeds, per channel; None likewise.
+    """
+
+    deviation: tuple[float, ...]
+    lowest: tuple[float, ...] | None = None
+    highest: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
 class TrainingPlan:
     """How to train.
 
@@ -28,6 +43,7 @@ class TrainingPlan:
         threads: CPU threads.
         objective: What is made small (see ``Loss``).
         class_weights: How much a sample of each class counts; None where all count alike.
+        noise: White noise on training samples; None for none.
     """
 
     epochs: int
@@ -40,6 +56,7 @@ class TrainingPlan:
     threads: int
     objective: Objective = "classification"
     class_weights: tuple[float, ...] | None = None
+    noise: Noise | None = None
 
 
 def steps_per_epoch(samples: int, batch_size: int) -> int:
@@ -54,10 +71,12 @@ class Samples:
     Attributes:
         inputs: float32 ``[N, C, H, W]``.
         labels: int64 ``[N]`` classes; for regression float32 ``[N]`` standardised values; for reconstruction anything.
+        full_noise: What a noise share of 1 is for such samples; None where noise cannot be asked for.
     """
 
     inputs: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64] | npt.NDArray[np.float32]
+    full_noise: Noise | None = None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from torch import nn
 from edgewright.errors import StageError
 from edgewright.pipeline.models.attention import PositionEmbedding
 from edgewright.pipeline.progress import Progress, ProgressListener, ignore_progress
-from edgewright.pipeline.training.augmentation import shifted
+from edgewright.pipeline.training.augmentation import noisy, shifted
 from edgewright.pipeline.training.objective import Loss, Teacher
 from edgewright.pipeline.training.plan import Epoch, Samples, TrainingPlan
 
@@ -104,7 +104,8 @@ def train(
             chosen = permutation[step * plan.batch_size : (step + 1) * plan.batch_size].to(device)
             if len(chosen) < 2:  # batch norm needs two samples
                 continue
-            batch, expected = shifted(inputs[chosen], plan.shift_steps, order), labels[chosen]
+            batch = noisy(shifted(inputs[chosen], plan.shift_steps, order), plan.noise, order)
+            expected = labels[chosen]
             outputs = model(batch)
             loss = (
                 loss_of.taught(outputs, batch, expected, teacher) if teacher else loss_of.of(outputs, batch, expected)

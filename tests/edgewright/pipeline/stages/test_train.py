@@ -7,6 +7,8 @@ from typing import Any
 from edgewright.pipeline.progress import ignore_progress
 from edgewright.pipeline.recipe import Recipe
 from edgewright.pipeline.stages import train
+from edgewright.pipeline.training.plan import Noise
+from edgewright.preprocessing import Preprocessing
 
 
 def test_every_epoch_is_remembered_with_its_figures(build: Any) -> None:
@@ -52,3 +54,19 @@ def test_what_matters_is_another_training(build: Any) -> None:
         ),
     ):
         assert train.training_inputs(other, data) != inputs
+
+
+def test_noise_is_a_share_of_an_images_full_scale_or_of_a_channels_deviation() -> None:
+    image = train.full_noise(Preprocessing((1, 8, 8), 1 / 255, (0.25,), (0.5,)))
+    assert image == Noise((2.0,), (-0.5,), (1.5,))
+    window = train.full_noise(Preprocessing((2, 1, 8), 1.0, (3.0, 4.0), (5.0, 6.0), "window", "float32"))
+    assert window == Noise((1.0, 1.0))
+
+
+def test_the_plan_has_as_much_noise_as_the_recipe_asks_for(build: Any) -> None:
+    training, _ = train.training_samples(build.store, build.recipe.task, build.snapshot)
+    assert train.training_plan(build.recipe, training, 1, 1e-3, 0).noise is None
+    noisy = train.training_plan(with_training(build.recipe, noise_share=0.1), training, 1, 1e-3, 0).noise
+    assert noisy is not None and training.full_noise is not None
+    assert noisy.deviation == (0.1 * training.full_noise.deviation[0],)
+    assert noisy.highest == training.full_noise.highest

@@ -1,4 +1,4 @@
-"""Shifts: whole samples move, each by its own offset, along the axes that they have."""
+"""Shifts: samples move, each by its own offset, along the axes that they have. Noise: each has its own strength."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from edgewright.pipeline.training.augmentation import shifted
+from edgewright.pipeline.training.augmentation import noisy, shifted
+from edgewright.pipeline.training.plan import Noise
 
 
 def test_shifts_move_whole_images_and_lose_no_ink(some_digits: Any) -> None:
@@ -58,3 +59,27 @@ def test_a_row_has_no_places_and_draws_no_random_number() -> None:
     batch = torch.randn(5, 9, 1, 1)
     assert torch.equal(shifted(batch, 2, order), batch)
     assert torch.equal(order.get_state(), before)
+
+
+def test_no_noise_is_no_change_and_draws_nothing() -> None:
+    order = torch.Generator().manual_seed(0)
+    batch = torch.ones(4, 1, 2, 2)
+    assert noisy(batch, None, order) is batch
+    assert torch.equal(torch.rand(3, generator=order), torch.rand(3, generator=torch.Generator().manual_seed(0)))
+
+
+def test_noise_is_of_each_samples_own_strength_up_to_the_largest_in_each_channel() -> None:
+    batch = torch.zeros(400, 2, 20, 20)
+    found = noisy(batch, Noise((0.5, 2.0)), torch.Generator().manual_seed(3))
+    strengths = found.std(dim=(2, 3))
+    assert torch.allclose(strengths[:, 0] * 4, strengths[:, 1], atol=0.25), "one strength a sample"
+    assert 0.45 < float(strengths[:, 0].max()) < 0.58
+    assert float(strengths[:, 0].min()) < 0.02
+    assert abs(float(found.mean())) < 0.01
+
+
+def test_noisy_images_keep_their_scale() -> None:
+    batch = torch.full((50, 1, 10, 10), -0.4)
+    found = noisy(batch, Noise((3.0,), (-0.5,), (2.5,)), torch.Generator().manual_seed(3))
+    assert float(found.min()) == -0.5
+    assert float(found.max()) == 2.5

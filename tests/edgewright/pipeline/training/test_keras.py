@@ -116,6 +116,16 @@ def test_every_epoch_has_an_order_of_its_own_and_a_batch_is_the_same_however_oft
         assert set(order) <= set(range(9))
 
 
+def test_noise_is_of_each_samples_own_strength_and_drawn_anew_each_epoch(findings: Findings) -> None:
+    first, again, next_epoch = findings.noisy
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, next_epoch)
+    strengths = first.std(axis=(1, 2, 3))
+    assert 0.42 < strengths.max() < 0.58
+    assert strengths.min() < 0.02
+    assert (first.min(), first.max(), first.dtype) == (-1, 1, np.float32)
+
+
 def test_what_is_reproduced_is_the_shifted_sample_with_channels_first(findings: Findings) -> None:
     assert findings.targets is not None
     inputs, targets = findings.targets
