@@ -1,14 +1,22 @@
 """Files that survive a power cut: contents are flushed, then names, then the folder that holds the names.
 
 Leaving out the flush of the folder, or of the file, leaves states after a crash in which a new name points at old or
-empty bytes; overwriting in place leaves torn files.
+empty bytes; overwriting in place leaves torn files. Everything here is made of single calls of the operating system, so
+that a recording of them is the whole truth about what a crash can leave.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")
+_NO_SECOND_NAMES = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
 
 
 def flush_folder(folder: Path) -> None:
@@ -29,12 +37,45 @@ def flush_file(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, durably; one that is there stays."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    flush_folder(folder.parent)
+
+
 def write_new_file(path: Path, data: bytes) -> None:
     """Write a file that did not exist and flush its contents; the caller flushes the folder."""
-    with path.open("xb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        _write_all(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def resumed_file(path: Path, start: int) -> Iterator[Callable[[bytes], None]]:
+    """Open a file that grows over several runs, cut off at a position; every write reaches the system at once.
+
+    Nothing is flushed: see `flush_file`.
+
+    Args:
+        path: The file; made when absent.
+        start: How many of its bytes stay.
+
+    Yields:
+        What appends bytes.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        os.ftruncate(descriptor, start)
+        os.lseek(descriptor, start, os.SEEK_SET)
+        yield lambda data: _write_all(descriptor, data)
+    finally:
+        os.close(descriptor)
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -42,15 +83,52 @@ def replace_file(path: Path, data: bytes) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.chmod(0o644)  # mkstemp gives 0600, which the user of a container could not read
+        try:
+            _write_all(descriptor, data)
+            os.fsync(descriptor)
+            os.fchmod(descriptor, 0o644)  # mkstemp gives 0600, which the user of a container could not read
+        finally:
+            os.close(descriptor)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     flush_folder(path.parent)
+
+
+def keep_beside(path: Path, name: str) -> None:
+    """Give a file's contents a second name beside it, which stays when the file is replaced.
+
+    Nothing is written and nothing flushed: the contents are the file's own, and the name becomes durable with the
+    flush that replaces the file.
+    """
+    kept, temporary = path.with_name(name), path.with_name(f".{name}.link")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(path, temporary)
+        temporary.replace(kept)
+    except OSError as cause:
+        if cause.errno not in _NO_SECOND_NAMES:  # a file system without links gets a copy
+            raise
+        replace_file(kept, path.read_bytes())
+    finally:
+        temporary.unlink(missing_ok=True)  # replacing one name of a file by another of the same does nothing
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a file, a link or a folder with all it holds; what is not there is no error. Nothing is flushed."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    for inner in list(path.iterdir()):
+        remove_tree(inner)
+    path.rmdir()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files that a killed `replace_file` left; only for a folder that nobody else writes to."""
+    for path in list(folder.iterdir()):
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def replace_link(link: Path, points_at: str) -> None:
@@ -63,3 +141,9 @@ def replace_link(link: Path, points_at: str) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     flush_folder(link.parent)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]

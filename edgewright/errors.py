@@ -130,6 +130,10 @@ class BackupError(EdgewrightError):
     """A backup is damaged, incomplete or of something else; or a place to back up or to restore into cannot be used."""
 
 
+class ImageError(EdgewrightError):
+    """A container image cannot be built from its parts, or one of its blobs is not what its name says."""
+
+
 class DeskError(EdgewrightError):
     """A part of the desk cannot start, does not answer, or is in the way."""
 

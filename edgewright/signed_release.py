@@ -20,7 +20,7 @@ from edgewright.strict_json import Fields
 REPOSITORY = "edgewright-updates"
 """Folder of the metadata in the registry's artifact store; the files are ``<REPOSITORY>/<version>.<role>.json``."""
 SIGNED_AT = "x-edgewright-signed-at"
-"""Field of a timestamp's signed part: when it was signed, in UTC, ``2030-01-31T12:00:00Z``. A device's floor of time."""
+"""Field of a timestamp's and a root's signed part: when it was signed, UTC, ``2030-01-31T12:00:00Z``; a floor of time."""
 
 _FORMAT = 1
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")

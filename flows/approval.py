@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from edgewright.pipeline.recipe import Recipe
+from edgewright.pipeline.signing.publisher import Signing
 from edgewright.pipeline.tracking import ChampionMovedError, Promotion, Tracking
 from edgewright.pipeline.workspace import Workspace
 from flows.asking import PROMOTE, Approval, ask
@@ -16,6 +17,7 @@ from flows.holding import PROMOTION_WAIT_S, holding
 from flows.outcome import RELEASED, Built, Candidacy
 from tasks.decide_release import keep_decision, keep_question, move_forward
 from tasks.page import show_promotion
+from tasks.sign_release import attest_waiver, sign_release
 
 KEPT, OUTDATED = "Kept", "Outdated"
 
@@ -42,13 +44,17 @@ def approve(workspace: Workspace, tracking: Tracking, recipe: Recipe, built: Bui
     with holding(workspace, f"promotion.{model}", PROMOTION_WAIT_S):
         for each in chosen:
             waiver = None if each.outcome == "pass" else answer.waiver.strip()
+            if waiver:
+                attest_waiver(workspace, tracking, model, each.target, each.version, waiver, answer.who)
             try:
                 promotion: Promotion = move_forward(
                     tracking, model, each.target, each.version, answer.reason, answer.who, waiver, each.champion
                 )
             except ChampionMovedError as error:
                 return _ended(Failed(name=OUTDATED, message=f"{error}. Promoted before that: {done or 'nothing'}"))
-            done.append(show_promotion(promotion, f"{answer.reason} ({answer.who})", tracking.uri))
+            signing: Signing = sign_release(workspace, tracking, model, each.target)
+            said = show_promotion(promotion, f"{answer.reason} ({answer.who})\n\n{signing.note}", tracking.uri)
+            done.append(said if signing.is_obeyed else f"{said} {signing.note}")
     return _ended(Completed(name=RELEASED, message=" ".join(done)))
 
 

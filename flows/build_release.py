@@ -17,6 +17,7 @@ from edgewright.pipeline.judging import Choice, Decision, choose
 from edgewright.pipeline.model_engine import engine_of
 from edgewright.pipeline.publishing import ChampionMovedError, Published, device_reports
 from edgewright.pipeline.recipe import Recipe, check_recipe
+from edgewright.pipeline.signing.publisher import Signing
 from edgewright.pipeline.stages.measure import MeasureResult, can_measure
 from edgewright.pipeline.stages.pack import Label
 from edgewright.pipeline.stages.robustness import RobustnessResult
@@ -33,6 +34,7 @@ from tasks.build_variants import take_snapshot
 from tasks.judge_variants import judge_target, measure_latency, stress_variant
 from tasks.page import show_summary
 from tasks.publish_release import describe_model, draw_report, log_build_report, pack_bundle, publish_target
+from tasks.sign_release import attest_release, sign_release
 
 # A promotion by someone else between verdict and promotion means judging once more; three in a row mean something is wrong.
 _ATTEMPTS = 3
@@ -130,15 +132,19 @@ def release_target(
             )
             for variant in dict.fromkeys([*(each.choice.released for each in decision.tested), built.reference])
         }
+        call(attest_release, workspace, built, decision, packed, incumbent)
         try:
             with holding(workspace, f"promotion.{recipe.model}", PROMOTION_WAIT_S):
                 published: Published = call(
                     publish_target, workspace, tracking, built, decision, packed, incumbent, promotes
                 )
+                signing: Signing = call(sign_release, workspace, tracking, recipe.model, name)
         except ChampionMovedError:
             if attempt == _ATTEMPTS:
                 raise
             continue
+        if signing.note and not signing.is_obeyed:
+            published = replace(published, note=f"{published.note}; {signing.note}")
         return built, decision, published
     raise AssertionError("unreachable: the last attempt returns or raises")
 

@@ -10,11 +10,13 @@ from prefect.states import Completed
 from pydantic import Field
 
 from edgewright.errors import UsageError
+from edgewright.pipeline.signing.publisher import Signing
 from edgewright.pipeline.tracking import Promotion, TrackingServer
 from edgewright.pipeline.workspace import open_workspace
 from flows.holding import PROMOTION_WAIT_S, holding
 from tasks.decide_release import move_back, move_forward
 from tasks.page import show_promotion
+from tasks.sign_release import attest_waiver, sign_release
 
 Model = Annotated[str, Field(min_length=1, max_length=100, description="name of the model, e.g. digits")]
 TargetName = Annotated[str, Field(min_length=1, max_length=100, description="name of the target, e.g. linux-x86")]
@@ -65,10 +67,13 @@ def promote_release(
     with TrackingServer(workspace.home) as server:
         tracking = server.wait()
         with holding(workspace, f"promotion.{model}", PROMOTION_WAIT_S):
+            if waiver.strip():
+                attest_waiver(workspace, tracking, model, target, version, waiver.strip(), who)
             done: Promotion = move_forward(
                 tracking, model, target, version, reason, who, waiver.strip() or None, champion_seen
             )
-        return _ended(done, "Promoted", f"{reason} ({who})", tracking.uri)
+            signing: Signing = sign_release(workspace, tracking, model, target)
+        return _ended(done, signing, "Promoted", f"{reason} ({who})", tracking.uri)
 
 
 @flow(name="rollback-release", flow_run_name="rollback-{model}.{target}", persist_result=False)
@@ -95,11 +100,14 @@ def rollback_release(
         tracking = server.wait()
         with holding(workspace, f"promotion.{model}", PROMOTION_WAIT_S):
             done: Promotion = move_back(tracking, model, target, reason, who, champion_seen)
-        return _ended(done, "Rolled back", f"{reason} ({who})", tracking.uri)
+            signing: Signing = sign_release(workspace, tracking, model, target)
+        return _ended(done, signing, "Rolled back", f"{reason} ({who})", tracking.uri)
 
 
-def _ended(done: Promotion, name: str, why: str, uri: str) -> State[Any]:
-    said = show_promotion(done, why, uri)
+def _ended(done: Promotion, signing: Signing, name: str, why: str, uri: str) -> State[Any]:
+    said = show_promotion(done, f"{why}\n\n{signing.note}", uri)
+    if not signing.is_obeyed:
+        said = f"{said} {signing.note}"
     return Completed(name=name if done.changed else "Unchanged", message=said)
 
 

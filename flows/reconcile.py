@@ -13,13 +13,14 @@ from edgewright.pipeline.tracking import Tracking, TrackingServer, registered_na
 from edgewright.pipeline.workspace import Workspace, open_workspace
 from tasks.page import show_text
 from tasks.repair import crash_stale, find_contradictions, mend_model, note_unanswered, sweep_store
+from tasks.sign_release import mend_updates
 
 Sweep = Annotated[bool, Field(description="also remove files of the store that no result names, older than a day")]
 
 
 @flow(name="reconcile", persist_result=False)
 def reconcile(sweep: Sweep = True) -> State[Any]:
-    """Ends stale runs, finishes or removes half-registered versions, mends aliases, removes orphaned files.
+    """Ends stale runs, finishes or removes half-registered versions, mends aliases and signed metadata, removes orphans.
 
     Args:
         sweep: Also remove files of the store that no result names.
@@ -55,6 +56,9 @@ def repair_all(workspace: Workspace, tracking: Tracking, sweep: bool) -> tuple[l
         done += mend_model(tracking, model)
         done += note_unanswered(tracking, model)
         open_ += find_contradictions(tracking, model)
+    signed, unsigned = mend_updates(workspace, tracking)
+    done += signed
+    open_ += unsigned
     if sweep:
         done += sweep_store(workspace)
     return done, open_

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
+from edgewright.cli import signing_words
 from edgewright.cli.backup_words import add_words
+from edgewright.cli.receive import add_words as add_receive_words
 from edgewright.errors import EdgewrightError, UsageError, printable
 from edgewright.pipeline.summary import EXIT_INTERRUPTED
 
@@ -26,6 +28,8 @@ examples:
   edgewright backup /backups/monday
   edgewright promote digits --target linux-x86 --version 2 --reason "field trial went well"
   edgewright rollback digits --target linux-x86 --reason "misreads sevens"
+  edgewright keys init --offline /media/usb/keys         # the keys that devices obey; `edgewright keys status` shows them
+  edgewright enrol digits --target linux-x86 --into DIR  # what a device begins with
 
 exit status of build: 0 every target that can be measured here passed; 3 the gate refused one; 4 only what is not
 measurable remains; 2 the recipe breaks a rule; 1 a variant is missing, or any other error.
@@ -49,6 +53,10 @@ _COMMANDS = {
     "restore": ("backup", "bring a backup back into an empty workspace, or into a team's empty servers"),
     "deploy": ("desk", "put pool, deployments and automations into a team's Prefect (PREFECT_API_URL)"),
     "prepare-team": ("backup", "make a team's bucket and its registry's accounts"),
+    "keys": ("keys", "make, exchange, revoke and look at the keys that sign releases"),
+    "release": ("signing", "sign a champion with an offline key, so that devices obey"),
+    "enrol": ("signing", "write what a device begins with: trusted root, factory bundle, configuration"),
+    "receive": ("receive", "receive what devices report; --show: how they are"),
     "record-bench": ("record_bench", "add a device's bench report to its release and judge again"),
 }
 
@@ -113,6 +121,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_data_words(parsers["data"])
     for name in ("backup", "restore", "prepare-team"):
         add_words(name, parsers[name])
+    add_receive_words(parsers["receive"])
+    for name in ("keys", "release", "enrol"):
+        signing_words.add_words(name, parsers[name])
     for name in ("promote", "rollback", "pin"):
         parsers[name].add_argument("model", help="model name, e.g. digits")
         parsers[name].add_argument("--target", required=True, help="target name, e.g. linux-x86")

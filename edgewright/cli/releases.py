@@ -6,8 +6,10 @@ import argparse
 import getpass
 import sys
 
+from edgewright.cli.signing import sign_after_decision
 from edgewright.pipeline.lease import hold_lease
-from edgewright.pipeline.tracking import metadata, pin_baseline, promote, rollback
+from edgewright.pipeline.signing.attestation import attest_again
+from edgewright.pipeline.tracking import get_version, metadata, pin_baseline, promote, rollback
 from edgewright.pipeline.workspace import open_workspace
 
 _WAIT_S = 120.0
@@ -27,6 +29,11 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.command == "rollback":
             done = rollback(tracking, model, target, reason=reason, who=who)
         else:
+            if (
+                arguments.waiver
+            ):  # before the alias moves: a kill in between must not make a waived release look unjudged
+                waived = get_version(tracking, model, target, arguments.version)
+                attest_again(workspace.shared, waived.name, waived.bundle_sha256, waiver=f"{arguments.waiver} ({who})")
             done = promote(
                 tracking,
                 model,
@@ -37,8 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
                 waiver=arguments.waiver,
                 allow_withdrawn=True,
             )
-    before = f", in place of version {done.replaced}" if done.replaced and done.changed else ""
-    print(f"{done.name}: version {done.champion} is champion{before if done.changed else ' already'}.")
+        before = f", in place of version {done.replaced}" if done.replaced and done.changed else ""
+        print(f"{done.name}: version {done.champion} is champion{before if done.changed else ' already'}.", flush=True)
+        sign_after_decision(workspace, tracking, model, target)
     return 0
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgewright.device.run_commands import add_config_word, add_run_commands
 from edgewright.errors import EdgewrightError, UsageError
 
 if TYPE_CHECKING:
@@ -17,14 +18,20 @@ if TYPE_CHECKING:
     from edgewright.bundle import Bundle
     from edgewright.device.store import BundleStore, Record
 
-_EXAMPLES = """examples:
+_EXAMPLES = """examples, in the field (docs/device.md):
+  edgewright-agent run --config /etc/edgewright/agent.toml
+  edgewright-agent status --config /etc/edgewright/agent.toml
+  edgewright-agent settings > agent.toml.example
+
+examples, at the bench (which believes the registry):
   edgewright-agent pull --registry http://host:5000 --model digits --target linux-x86 --into /var/lib/edgewright
   edgewright-agent infer --from /var/lib/edgewright photo.png t10k-images-idx3-ubyte.gz
   edgewright-agent infer --from /var/lib/edgewright window.csv --json
   edgewright-agent bench /var/lib/edgewright --report bench.json
   edgewright-agent status --from /var/lib/edgewright
 
-exit codes: 0 done, 1 refused or failed, 2 called wrongly"""
+exit codes: 0 done, 1 refused or failed, 2 called or configured wrongly, 3 another agent has the state folder, 4 the state
+cannot be read or written, 5 no root of trust (enrol the device), 6 nothing serves"""
 _ANSWERS = """files, by what the model takes:
   images of bytes   .npy, .npz, IDX(.gz), PGM, PPM, PNG, JPEG; values from 0 to 255
   float32 images    .npy, .npz
@@ -67,13 +74,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="edgewright-agent",
-        description="Fetches a model's bundle from the registry, proves it, answers with it, and measures it.",
+        description="Runs released models on this device: obeys signed releases alone, proves each before it serves, goes "
+        "back from bad ones, and works without a network.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    add_run_commands(commands)
 
-    pull = commands.add_parser("pull", help="bring the released bundle here, and let it serve once it is proved")
+    pull = commands.add_parser(
+        "pull",
+        help="at the bench: bring the released bundle here and prove it",
+        description="Brings the bundle that an alias names. It believes the registry; a device in the field runs `run`, "
+        "which believes signatures alone.",
+    )
     pull.add_argument("--registry", required=True, metavar="URL", help="address of the registry, e.g. http://host:5000")
     pull.add_argument("--model", required=True, metavar="NAME", help="name of the model, e.g. digits")
     pull.add_argument("--target", required=True, metavar="T", help="class of this device, e.g. linux-x86")
@@ -112,8 +126,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.set_defaults(command=_bench)
 
-    status = commands.add_parser("status", help="say what serves here, since when, and what was refused")
-    status.add_argument("--from", dest="place", required=True, type=Path, metavar="DIR", help="this device's folder")
+    status = commands.add_parser("status", help="say what serves here, since when and why, and what was refused")
+    where = status.add_mutually_exclusive_group()
+    where.add_argument("--from", dest="place", type=Path, metavar="DIR", help="folder that `pull` fills")
+    add_config_word(where)
     status.add_argument("--json", action="store_true", help="as one JSON object")
     status.set_defaults(command=_status)
     return parser
@@ -130,8 +146,13 @@ def _version(text: str) -> str:
 
 
 def _pull(options: argparse.Namespace) -> None:
+    from edgewright.device.agent_state import STATE_NAME
     from edgewright.device.pull import pull
 
+    if (options.into / STATE_NAME).exists():
+        raise UsageError(
+            f"{options.into} belongs to `edgewright-agent run`: what it serves is changed by signed releases only."
+        )
     result = pull(options.registry, options.model, options.target, options.into, options.alias, options.reference)
     name = f"{options.model}.{options.target} version {result.version} ({result.variant})"
     if result.outcome == "unchanged":
@@ -194,6 +215,21 @@ def _show_progress(progress: Progress) -> None:
 
 
 def _status(options: argparse.Namespace) -> None:
+    if options.place is None:
+        _agent_status(options)
+    else:
+        _store_status(options)
+
+
+def _agent_status(options: argparse.Namespace) -> None:
+    from edgewright.device.run_commands import load_config
+    from edgewright.device.status import read_status, render_status
+
+    status = read_status(load_config(options).state)
+    print(json.dumps(status, sort_keys=True) if options.json else render_status(status))
+
+
+def _store_status(options: argparse.Namespace) -> None:
     from edgewright.device.store import REFERENCE, BundleStore
 
     if not options.place.is_dir():

@@ -138,7 +138,7 @@ def load_agent_config(path: Path, environment: Mapping[str, str] = os.environ) -
             continue
         sections[name] = _read_section(name, hints[name], dict(values), environment, problems)
     if not problems:
-        problems += _check(sections["device"])
+        problems += _check(sections["device"]) + _check_spool(sections["spool"])
     if problems:
         raise AgentConfigError("\n".join([f"{path}: {len(problems)} problem(s)", *(f"  {each}" for each in problems)]))
     return AgentConfig(**sections, folder=path.resolve().parent)
@@ -197,3 +197,9 @@ def _check(device: DeviceSection) -> list[str]:
                 f"device.{name} must be 1 to 64 letters, digits, '.', '_' or '-', found {getattr(device, name)!r:.80}."
             )
     return found
+
+
+def _check_spool(spool: SpoolSection) -> list[str]:
+    if spool.raw_inputs in ("never", "uncertain"):
+        return []
+    return [f"spool.raw_inputs must be never or uncertain, found {spool.raw_inputs!r:.80}."]

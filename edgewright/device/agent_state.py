@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgewright.bundle_file import SHA256_PATTERN, BundleFile, sha256_hex
-from edgewright.durable import replace_file
+from edgewright.durable import keep_beside, replace_file
 from edgewright.errors import AgentStateError, IntegrityError
 from edgewright.signed_release import SignedRelease, custom_files, release_from_signed
 from edgewright.strict_json import Fields, dump_json, load_json
@@ -80,7 +80,8 @@ class Floor:
 
     Attributes:
         version: The highest that was seen and verified.
-        keys: Digest of the keys that the role had then: other keys, certified by the role above, begin anew.
+        keys: Digest of the keys that the role had then: other keys, certified by the role above, begin anew. The root's
+            is the digest of the root metadata that the device was enrolled with.
     """
 
     version: int
@@ -221,13 +222,18 @@ class StateFile:
                 ) from damage
 
     def write(self, state: AgentState) -> None:
-        """Replace the state, durably; the one before stays beside it."""
+        """Replace the state, durably; the one before stays beside it.
+
+        Raises:
+            AgentStateError: It could not be read back: it is not written, since a device cannot go on without its state.
+            OSError: The disk is full or broken.
+        """
         data = state.to_bytes()
-        before = _read(self.path) if self.path.exists() else None
-        if before == data:
-            return
-        if before is not None and _is_whole(before):
-            replace_file(self._previous, before)
+        if len(data) > _STATE_MAX_BYTES:
+            raise AgentStateError(f"{self.path} would have {len(data)} bytes, more than {_STATE_MAX_BYTES}.")
+        parse_state(data, f"the state to write to {self.path}")
+        if self.path.exists() and _is_whole(_read(self.path)):
+            keep_beside(self.path, PREVIOUS_NAME)
         replace_file(self.path, data)
 
 

@@ -8,14 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgewright.bundle_file import BundleFile
-from edgewright.device.registry_client import RegistryClient, ResourceMissingError, TransferError
-from edgewright.durable import flush_file, flush_folder
+from edgewright.device.registry_client import (
+    RegistryClient,
+    ResourceMissingError,
+    TransferError,
+    TransferStoppedError,
+)
+from edgewright.durable import flush_file, resumed_file
 from edgewright.errors import IntegrityError
 
+RESERVE_BYTES = 16 << 20
+"""So much of the disk is left to everybody else."""
+
 _FRUITLESS_ATTEMPTS = 4  # tries in a row that bring not a single new byte
-_SLOWEST_BYTES_PER_S = 4096  # below that a line counts as broken; a silent one is caught by the client's time-out
+_CONNECTING_S = 60.0  # beside the time that the client's minimum rate gives to the bytes
 _READ_BYTES = 1 << 16
-_RETRY_DELAY_S = 0.5  # after the first fruitless attempt; it doubles with each
+_RETRY_DELAY_S = 0.5  # after an attempt that brought something; it doubles with each that did not
+_SLICE_S = 0.25
 
 
 @dataclass
@@ -40,8 +49,10 @@ def download_file(
 ) -> None:
     """Bring one promised file into a folder; an interrupted call leaves a ``.part`` file, from which the next goes on.
 
+    The file's contents are flushed before it gets its name; the caller flushes the folder once all files are there.
+
     Args:
-        client: The registry.
+        client: The registry; its minimum rate bounds the time.
         artifact_path: Path of the file in the artifact store.
         promise: Name, digest and size that the manifest promises.
         folder: Where to put it.
@@ -49,6 +60,7 @@ def download_file(
 
     Raises:
         IntegrityError: The registry sends other bytes than promised, or more of them.
+        TransferStoppedError: The client shall stop.
         RegistryError: It cannot be reached, or breaks off again and again.
     """
     final, part = folder / promise.name, folder / f"{promise.name}.part"
@@ -76,12 +88,11 @@ def download_file(
         )
     flush_file(part)
     part.rename(final)
-    flush_folder(folder)
 
 
 def _fill(client: RegistryClient, artifact_path: str, promise: BundleFile, part: Path, traffic: Traffic) -> None:
     """Attempt until the part has the promised size."""
-    give_up_at = time.monotonic() + 60.0 + promise.size_bytes / _SLOWEST_BYTES_PER_S
+    give_up_at = time.monotonic() + _CONNECTING_S + promise.size_bytes / client.minimum_bytes_per_s
     fruitless, furthest = 0, _size(part)
     while (have := _size(part)) < promise.size_bytes:
         try:
@@ -100,38 +111,46 @@ def _fill(client: RegistryClient, artifact_path: str, promise: BundleFile, part:
             return
         if time.monotonic() > give_up_at:
             raise TransferError(
-                f"{artifact_path} comes slower than {_SLOWEST_BYTES_PER_S} bytes/s: pull again to go on."
+                f"{artifact_path} comes slower than {client.minimum_bytes_per_s:g} bytes/s: ask again to go on."
             )
         # Against the furthest ever: a file that is too short in the store would else be fetched again and again.
         fruitless = 0 if _size(part) > furthest else fruitless + 1
         furthest = max(furthest, _size(part))
         if fruitless >= _FRUITLESS_ATTEMPTS:
             raise broken
-        if fruitless:
-            time.sleep(_RETRY_DELAY_S * 2 ** (fruitless - 1))
+        _pause(client, _RETRY_DELAY_S * 2**fruitless)
 
 
 def _attempt(
     client: RegistryClient, artifact_path: str, promise: BundleFile, part: Path, traffic: Traffic, give_up_at: float
 ) -> None:
     have = _size(part)
-    with client.open_artifact(artifact_path, have) as answer, part.open("r+b" if have else "wb") as stream:
+    with (
+        client.open_artifact(artifact_path, have, promise.size_bytes) as answer,
         # A registry that ignores the wish to start later sends everything again.
-        stream.seek(answer.start)
-        stream.truncate()
+        resumed_file(part, answer.start) as append,
+    ):
         at = answer.start
         for chunk in answer.chunks():
             at += len(chunk)
             if at > promise.size_bytes:
-                stream.truncate(0)
+                part.unlink()
                 raise IntegrityError(
                     f"{artifact_path} from {client.url} is longer than the {promise.size_bytes} bytes that its "
                     f"manifest promises: it was exchanged in the registry."
                 )
-            stream.write(chunk)
+            append(chunk)
             traffic.downloaded_bytes += len(chunk)
             if time.monotonic() > give_up_at:
                 return
+
+
+def _pause(client: RegistryClient, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        if client.should_stop():
+            raise TransferStoppedError("the download was broken off: this program shall stop.")
+        time.sleep(min(left, _SLICE_S))
 
 
 def _size(path: Path) -> int:

@@ -15,7 +15,7 @@ from typing import Literal
 
 from edgewright.bundle import Bundle
 from edgewright.bundle_file import MANIFEST_MAX_BYTES, MANIFEST_NAME, SHA256_PATTERN, sha256_hex
-from edgewright.device.download import Traffic, download_file
+from edgewright.device.download import RESERVE_BYTES, Traffic, download_file
 from edgewright.device.registry_client import (
     TAG_BUNDLE_SHA256,
     TAG_REFERENCE_SHA256,
@@ -28,8 +28,6 @@ from edgewright.errors import BundleError, EngineError, IntegrityError, Registry
 from edgewright.golden import GoldenReplay
 from edgewright.manifest import Manifest, parse_manifest
 from edgewright.predictor import open_predictor, replay_golden
-
-_RESERVE_BYTES = 16 << 20  # what a pull leaves free on the disk for everybody else
 
 
 @dataclass(frozen=True)
@@ -222,8 +220,8 @@ def _digest_tag(version: ModelVersion, key: str) -> str:
 
 def _check_space(folder: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
-    if free < needed_bytes + _RESERVE_BYTES:
+    if free < needed_bytes + RESERVE_BYTES:
         raise BundleError(
             f"{folder} has {free >> 20} MiB free, this bundle needs {needed_bytes >> 20} MiB and "
-            f"{_RESERVE_BYTES >> 20} MiB in reserve: make room and pull again."
+            f"{RESERVE_BYTES >> 20} MiB in reserve: make room and pull again."
         )

@@ -10,15 +10,13 @@ from __future__ import annotations
 import base64
 import http.client
 import os
-import socket
 import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Any
 
+from edgewright.device.paced_http import Pace, PacedRequest, StopAskedError, paced_opener
 from edgewright.errors import RegistryError
 from edgewright.strict_json import Fields, load_json
 
@@ -28,6 +26,7 @@ _API = "/api/2.0/mlflow"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 _ANSWER_MAX_BYTES = 4 << 20  # a version's answer is a few KiB; somebody may have attached long descriptions
 _READ_BYTES = 1 << 16
+_MINIMUM_BYTES_PER_S = 1024.0
 _MISSING_ALIAS = "Registered model alias"
 
 
@@ -37,6 +36,14 @@ class ResourceMissingError(RegistryError):
 
 class TransferError(RegistryError):
     """The registry cannot be reached, or a transfer broke off: trying again may help."""
+
+
+class TransferStoppedError(RegistryError):
+    """A transfer was broken off because this program shall stop."""
+
+
+class OversizeError(RegistryError):
+    """The registry sends more than was asked for."""
 
 
 @dataclass(frozen=True)
@@ -91,21 +98,37 @@ class Answer:
             try:
                 chunk = self.stream.read1(_READ_BYTES)
             except (OSError, http.client.HTTPException) as cause:
-                raise TransferError(f"the transfer from the registry broke off: {cause!r}.") from cause
+                raise _broken("the transfer from the registry broke off", cause) from cause
             if not chunk:
                 return
             yield chunk
 
 
 class RegistryClient:
-    """Asks one registry. Credentials come from MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, when set."""
+    """Asks one registry. Credentials come from MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, when set.
 
-    def __init__(self, url: str, timeout_s: float = 30.0) -> None:
+    Attributes:
+        url: Where it is.
+        minimum_bytes_per_s: An answer that comes slower is broken off.
+        requests: How many were made.
+        received_bytes: What came, headers too.
+        sent_bytes: What was sent.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        timeout_s: float = 30.0,
+        minimum_bytes_per_s: float = _MINIMUM_BYTES_PER_S,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Prepare; nothing is asked yet.
 
         Args:
             url: Where the registry is, e.g. ``http://127.0.0.1:5000``.
             timeout_s: How long a connection may be silent.
+            minimum_bytes_per_s: After n bytes at most ``timeout_s + n / minimum_bytes_per_s`` may have passed.
+            should_stop: Asked while a transfer waits; it ends with TransferStoppedError when true.
 
         Raises:
             RegistryError: The address is not http or https.
@@ -118,9 +141,12 @@ class RegistryClient:
                 "a registry address holds no credentials: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
             )
         self.url = url.rstrip("/")
+        self.minimum_bytes_per_s = minimum_bytes_per_s
+        self.should_stop = should_stop
+        self.requests = self.received_bytes = self.sent_bytes = 0
         self._timeout_s = timeout_s
         self._headers = _authorization(os.environ)
-        self._opener = urllib.request.build_opener(_NoRedirects())
+        self._opener = paced_opener()
 
     def find_version(self, name: str, alias: str) -> ModelVersion:
         """Find the version that an alias points at, or the version of that number.
@@ -148,52 +174,68 @@ class RegistryClient:
         return f"{found.inner('run').inner('info').text('artifact_uri').rstrip('/')}/{folder}"
 
     @contextmanager
-    def open_artifact(self, path: str, start: int = 0) -> Iterator[Answer]:
+    def open_artifact(self, path: str, start: int = 0, most_bytes: int | None = None) -> Iterator[Answer]:
         """Ask for an artifact from a position on.
 
         Args:
             path: Path in the artifact store.
             start: First byte wanted. The answer may start at 0 all the same.
+            most_bytes: Length that the answer cannot rightly exceed; None when it is not known.
 
         Raises:
             ResourceMissingError: There is no such artifact, or it is not longer than start.
             RegistryError: The registry refuses, or cannot be reached.
         """
         headers = {"Range": f"bytes={start}-"} if start else {}
-        with self._open(f"{_ARTIFACTS}/{urllib.parse.quote(path)}", headers, f"there is no artifact {path}") as stream:
+        address, missing = f"{_ARTIFACTS}/{urllib.parse.quote(path)}", f"there is no artifact {path}"
+        with self._open(address, headers, missing, most_bytes) as stream:
             yield Answer(_start_of(stream, start), stream)
 
     def read_artifact(self, path: str, limit_bytes: int) -> bytes:
         """Read a small artifact whole.
 
         Raises:
-            RegistryError: It is larger than the limit, or cannot be read.
+            OversizeError: It is larger than the limit.
+            RegistryError: It cannot be read.
         """
-        with self.open_artifact(path) as answer:
+        with self.open_artifact(path, 0, limit_bytes) as answer:
             return _read_bounded(answer.stream, limit_bytes, f"artifact {path}")
 
     def _ask(self, call: str, missing: str, **query: str) -> Fields:
         path = f"{_API}/{call}?{urllib.parse.urlencode(query)}"
-        with self._open(path, {}, missing) as stream:
+        with self._open(path, {}, missing, _ANSWER_MAX_BYTES) as stream:
             data = _read_bounded(stream, _ANSWER_MAX_BYTES, call)
         place = f"the registry's answer to {call}"
         return Fields(load_json(data, place, RegistryError), place, RegistryError)
 
     @contextmanager
-    def _open(self, path: str, headers: Mapping[str, str], missing: str) -> Iterator[http.client.HTTPResponse]:
-        request = urllib.request.Request(self.url + path, headers={**self._headers, **headers})
+    def _open(
+        self, path: str, headers: Mapping[str, str], missing: str, most_bytes: int | None
+    ) -> Iterator[http.client.HTTPResponse]:
+        pace = Pace(self._timeout_s, self.minimum_bytes_per_s, self.should_stop)
+        request = PacedRequest(self.url + path, {**self._headers, **headers}, pace)
+        self.requests += 1
         try:
-            stream = self._opener.open(request, timeout=self._timeout_s)
+            stream = self._request(request, missing)
+            pace.allow_body(most_bytes)
+            with stream:
+                yield stream
+        finally:
+            self.received_bytes += pace.received_bytes
+            self.sent_bytes += pace.sent_bytes
+
+    def _request(self, request: PacedRequest, missing: str) -> http.client.HTTPResponse:
+        try:
+            stream: http.client.HTTPResponse = self._opener.open(request, timeout=self._timeout_s)
         except urllib.error.HTTPError as cause:
             with cause:
                 raise self._refusal(cause, missing) from cause
         except (OSError, http.client.HTTPException) as cause:
             reason = getattr(cause, "reason", cause)
-            if isinstance(reason, socket.timeout):
+            if isinstance(reason, TimeoutError):
                 reason = f"no answer within {self._timeout_s:g} s"
-            raise TransferError(f"the registry at {self.url} cannot be reached: {reason}.") from cause
-        with stream:
-            yield stream
+            raise _broken(f"the registry at {self.url} cannot be reached", cause, reason) from cause
+        return stream
 
     def _refusal(self, answer: urllib.error.HTTPError, missing: str) -> RegistryError:
         if answer.code in (404, 416):
@@ -212,13 +254,11 @@ class RegistryClient:
         return RegistryError(f"the registry at {self.url} refused ({answer.code}): {text}")
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Follow nothing: urllib would send the credentials along to wherever an answer points."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
-    ) -> None:
-        return None
+def _broken(what: str, cause: Exception, reason: object = None) -> RegistryError:
+    """Make the error for a transfer that ended before its time."""
+    if isinstance(cause, StopAskedError):
+        return TransferStoppedError("the transfer from the registry was broken off: this program shall stop.")
+    return TransferError(f"{what}: {reason or repr(cause)}.")
 
 
 def _authorization(environment: Mapping[str, str]) -> dict[str, str]:
@@ -261,9 +301,9 @@ def _read_bounded(stream: http.client.HTTPResponse, limit_bytes: int, what: str)
     try:
         data = stream.read(limit_bytes + 1)
     except (OSError, http.client.HTTPException) as cause:
-        raise TransferError(f"reading {what} from the registry broke off: {cause!r}.") from cause
+        raise _broken(f"reading {what} from the registry broke off", cause) from cause
     if len(data) > limit_bytes:
-        raise RegistryError(
+        raise OversizeError(
             f"{what} from the registry is larger than {limit_bytes} bytes: it is not what it should be."
         )
     promised = stream.headers.get("Content-Length")

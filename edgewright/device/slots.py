@@ -4,19 +4,19 @@
 STATE/slots/A, B              bundles; which of them is whole, the state says
 STATE/staging/<bundle_sha256> what was downloaded of a bundle so far
 ```
-A slot's folder appears by one rename, after its files were flushed. Before it is emptied, the state says so.
+A slot's folder appears by one rename, after its files were flushed. Before it is emptied, the state says so: what a
+crash leaves of an emptied slot is never looked at, so that emptying needs no flush.
 """
 
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from edgewright.bundle_file import BundleFile
 from edgewright.device.agent_state import Held, Place, SlotName
-from edgewright.durable import flush_file, flush_folder
+from edgewright.durable import flush_folder, make_folder, remove_tree
 from edgewright.errors import IntegrityError
 
 _READ_BYTES = 1 << 16
@@ -31,10 +31,8 @@ class Slots:
 
     def prepare(self) -> None:
         """Make the folders, durably."""
-        for folder in (self._slots, self._staging):
-            if not folder.is_dir():
-                folder.mkdir(parents=True, exist_ok=True)
-                flush_folder(folder.parent)
+        make_folder(self._slots)
+        make_folder(self._staging)
 
     def folder(self, place: Place) -> Path:
         """Give the folder of a slot or of the factory bundle."""
@@ -48,12 +46,10 @@ class Slots:
         """Give the folder for a bundle's download; what was begun of others goes."""
         self.prepare()
         folder = self._staging / bundle_sha256
-        for other in self._staging.iterdir():
+        for other in list(self._staging.iterdir()):
             if other != folder:
-                _remove(other)
-        if not folder.is_dir():
-            folder.mkdir()
-            flush_folder(self._staging)
+                remove_tree(other)
+        folder.mkdir(exist_ok=True)
         return folder
 
     def staged_bytes(self) -> int:
@@ -62,28 +58,26 @@ class Slots:
 
     def discard_staged(self, bundle_sha256: str) -> None:
         """Drop what was downloaded of a bundle."""
-        _remove(self._staging / bundle_sha256)
+        remove_tree(self._staging / bundle_sha256)
 
     def fill(self, slot: SlotName, bundle_sha256: str, files: Sequence[BundleFile]) -> None:
         """Move a complete download into a slot. The state must say that the slot is empty, and is told afterwards.
+
+        The files' contents were flushed one by one as they were completed.
 
         Raises:
             IntegrityError: A file is not the promised one.
         """
         folder = self._staging / bundle_sha256
         check_files(folder, files)
-        for file in files:
-            flush_file(folder / file.name)
         flush_folder(folder)
         self.empty(slot)
         folder.rename(self._slots / slot)
         flush_folder(self._slots)
-        flush_folder(self._staging)
 
     def empty(self, slot: SlotName) -> None:
         """Delete what is in a slot; the state must say so already."""
-        _remove(self._slots / slot)
-        flush_folder(self._slots)
+        remove_tree(self._slots / slot)
 
     def is_intact(self, slot: SlotName, held: Held) -> bool:
         """Say whether a slot has exactly the signed bytes."""
@@ -114,10 +108,3 @@ def check_files(folder: Path, files: Sequence[BundleFile]) -> None:
                 digest.update(chunk)
         if digest.hexdigest() != file.sha256:
             raise IntegrityError(f"{path} has the sha256 {digest.hexdigest()}, signed is {file.sha256}.")
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
+import edgewright
 from team_servers import COMPOSE, EXAMPLE, ROOT, example_variables, interpolate
 
 SCHEMA = Path(__file__).parent / "compose-spec.schema.json"
@@ -111,7 +112,7 @@ def test_a_service_waits_for_what_it_needs() -> None:
 def test_images_from_elsewhere_are_pinned_by_tag_and_digest_and_ours_by_tag() -> None:
     for name, service in SERVICES.items():
         if "build" in service:
-            assert service["image"] == f"edgewright:{project_version()}", name
+            assert service["image"] == f"edgewright:{edgewright.__version__}", name
         else:
             assert re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", service["image"]), name
             assert not re.search(r":(latest|\d+)@", service["image"]), f"{name}: a tag that says which version it is"
@@ -209,10 +210,3 @@ def test_the_pool_starts_flows_where_the_image_has_the_checkout() -> None:
 def test_no_python_file_shadows_the_package_docker() -> None:
     assert not [path for name in ("docker", "mlflow") for path in (ROOT / name).rglob("*.py")]
     assert not list((ROOT / "tests" / "docker").rglob("__init__.py"))
-
-
-def project_version() -> str:
-    """The version that pyproject.toml gives."""
-    found = re.search(r'^version = "([^"]+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-    assert found is not None
-    return found[1]

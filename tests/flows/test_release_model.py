@@ -89,6 +89,7 @@ def test_the_champion_answers_again_when_the_test_split_has_changed(
 ) -> None:
     first = build()
     assert first.exit_code == 0
+    assert "edgewright.signed" in versions(registry, "tiny", "here")[0].tags, "devices are told"
     test_images(60)
     summary = build(data={**RECIPE["data"], "limit_per_class": 61})
     assert summary.samples["test"] == 600

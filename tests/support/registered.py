@@ -6,7 +6,10 @@ import hashlib
 import json
 from pathlib import Path
 
+from edgewright.bundle_file import BundleFile, sha256_hex
+from edgewright.pipeline.signing.attestation import Attestation, attest, make_attestation
 from edgewright.pipeline.tracking import ModelVersion, RunRecord, Tracking, log_run, register
+from edgewright.pipeline.workspace import Workspace
 
 
 def release(
@@ -17,8 +20,10 @@ def release(
     model: str = "digits",
     target: str = "linux-x86",
     verdict: str = "pass",
+    policy: str = "approve",
+    attested: bool = True,
 ) -> ModelVersion:
-    """Logs one run of a build and registers its version.
+    """Logs one run of a build and registers its version, as a build of this workspace does.
 
     Args:
         tracking: The registry.
@@ -27,6 +32,8 @@ def release(
         model: Name of the model.
         target: Name of the target.
         verdict: What its gate is said to have said.
+        policy: Its recipe's: ``auto``, ``approve`` or ``never``.
+        attested: Whether the workspace's own store knows that verdict, too; otherwise it came from elsewhere.
     """
     folder = scratch / f"{model}-{target}-{build}"
     shipped, reference = _bundle(folder / "bundle", build), _bundle(folder / "reference", f"{build} fp32")
@@ -48,6 +55,8 @@ def release(
             },
         ),
     )
+    if attested:
+        attest(Workspace(tracking.home).shared, attestation(folder / "bundle", model, target, verdict, policy))
     return register(
         tracking,
         model,
@@ -59,6 +68,22 @@ def release(
         verdict=verdict,
         variant="p50-i8",
         description=f"build {build}",
+    )
+
+
+def attestation(folder: Path, model: str, target: str, verdict: str = "pass", policy: str = "approve") -> Attestation:
+    """What a build says of a bundle: its files, and the gate's word."""
+    contents = {path.name: path.read_bytes() for path in folder.iterdir()}
+    return make_attestation(
+        model=model,
+        target=target,
+        variant="p50-i8",
+        engine="onnxruntime",
+        files=[BundleFile(name, sha256_hex(content), len(content)) for name, content in contents.items()],
+        outcome=verdict,
+        policy=policy,
+        latency_p95_ms=20.0,
+        peak_memory_mib=160.0,
     )
 
 

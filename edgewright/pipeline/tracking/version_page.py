@@ -217,6 +217,9 @@ def _origin(version: ModelVersion, run: Any) -> list[tuple[str, str]]:
         "waived": plain(version.waiver),
         "judged anew": plain(tags.get("edgewright.verdict_reason", "")),
         "decided": plain(tags.get("edgewright.approval", "")),
+        "signed (metadata version, when)": plain(tags.get("edgewright.signed", "")),
+        "not signed": plain(tags.get("edgewright.signing", "")),
+        "alias set back": plain(tags.get("edgewright.alias_set_back", "")),
         "pinned as baseline": plain(tags.get("edgewright.baseline_pinned", "")),
     }
     return [(what, which) for what, which in facts.items() if which.strip("`")]

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from edgewright.cli.main import main
+from edgewright.pipeline.signing.attestation import attest
 from edgewright.pipeline.tracking import ModelVersion, RunRecord, log_run, promote, register
+from edgewright.pipeline.workspace import Workspace
+from registered import attestation
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ def release(empty_registry: Any, tmp_path: Path) -> Callable[..., ModelVersion]:
         run_id = log_run(empty_registry, RunRecord(variant="p50-i8", artifacts={"bundle": folder}, **fields))
         words = {"build": build, "bundle_sha256": sha256, "verdict": verdict, "variant": "p50-i8"}
         version = register(empty_registry, "digits", "here", run_id=run_id, **words)
+        attest(Workspace(empty_registry.home).shared, attestation(folder, "digits", "here", verdict))
         if verdict == "pass":
             promote(empty_registry, "digits", "here", version.version, reason="passed", who="build")
         return version

@@ -26,12 +26,14 @@ HEAVY = (
     "rich",
     "numpy",
     "matplotlib",
+    "tuf",
+    "cryptography",
     "tasks",
     "flows",
 )
 COMMANDS = (
     *("demo", "up", "status", "down", "validate", "build", "data", "compare", "promote", "rollback", "pin"),
-    *("backup", "restore", "prepare-team", "record-bench"),
+    *("backup", "restore", "prepare-team", "record-bench", "keys", "release", "enrol"),
 )
 
 
@@ -67,7 +69,9 @@ def test_help_lists_all_commands_and_examples(edgewright: Callable[..., Any]) ->
 def test_the_devices_help_does_too(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         agent(["--help"])
-    assert "examples:\n  edgewright-agent pull --registry" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "examples, in the field (docs/device.md):\n  edgewright-agent run --config" in said
+    assert "(which believes the registry):\n  edgewright-agent pull --registry" in said
 
 
 @pytest.mark.parametrize("command", COMMANDS)

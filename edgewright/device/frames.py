@@ -1,0 +1,104 @@
+"""Messages between the agent and its worker: a JSON head and a body of bytes, both bounded.
+
+Neither end trusts the other's numbers: a length is compared with its bound before a byte of it is kept, and whatever is
+no such message ends the connection.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgewright.errors import EdgewrightError
+
+HEAD_MAX_BYTES = 1 << 20
+_START = struct.Struct("!4sII")  # mark, length of the head, length of the body
+_MARK = b"edw1"
+
+
+class FrameError(EdgewrightError):
+    """What came over the line is no message."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One message.
+
+    Attributes:
+        head: What it is; ``kind`` is a text.
+        body: Bytes that belong to it.
+    """
+
+    head: Mapping[str, Any]
+    body: bytes = b""
+
+    @property
+    def kind(self) -> str:
+        """What kind of message it is."""
+        return str(self.head["kind"])
+
+    def to_bytes(self) -> bytes:
+        """Give the form that travels."""
+        head = json.dumps(self.head, allow_nan=False, separators=(",", ":")).encode("ascii")
+        return _START.pack(_MARK, len(head), len(self.body)) + head + self.body
+
+
+class FrameReader:
+    """Cuts a stream of bytes into messages."""
+
+    def __init__(self, body_max_bytes: int) -> None:
+        self._body_max_bytes = body_max_bytes
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Take what has arrived and yield the messages that are complete.
+
+        Raises:
+            FrameError: The bytes are no message, or one beyond its bounds.
+        """
+        self._buffer += data
+        while len(self._buffer) >= _START.size:
+            mark, head_bytes, body_bytes = _START.unpack_from(self._buffer)
+            if mark != _MARK or head_bytes > HEAD_MAX_BYTES or body_bytes > self._body_max_bytes:
+                raise FrameError(
+                    f"a message starts with {mark!r} and promises {head_bytes} + {body_bytes} bytes; "
+                    f"at most {HEAD_MAX_BYTES} + {self._body_max_bytes} are possible."
+                )
+            body_at = _START.size + head_bytes
+            end = body_at + body_bytes
+            if len(self._buffer) < end:
+                return
+            head = bytes(self._buffer[_START.size : body_at])
+            body = bytes(self._buffer[body_at:end])
+            del self._buffer[:end]
+            yield Frame(_parse_head(head), body)
+
+
+def load_finite(data: bytes, place: str) -> object:
+    """Parse JSON in which every number is finite: what is passed on is JSON again.
+
+    Raises:
+        FrameError: The bytes are not such JSON.
+    """
+    try:
+        return json.loads(data, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as cause:
+        raise FrameError(f"{place} is not valid JSON ({cause}).") from cause
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not finite")
+    return number
+
+
+def _parse_head(data: bytes) -> Mapping[str, Any]:
+    head = load_finite(data, "a message's head")
+    if not isinstance(head, dict) or not isinstance(head.get("kind"), str):
+        raise FrameError("a message's head must be an object with a kind.")
+    return head

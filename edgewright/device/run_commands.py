@@ -1,0 +1,114 @@
+"""``edgewright-agent run`` and what belongs to it: ``healthy``, ``allow``, ``settings``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgewright.errors import NothingServesError, UsageError
+
+if TYPE_CHECKING:
+    from edgewright.device.agent_config import AgentConfig
+
+CONFIG_VARIABLE = "EDGEWRIGHT_AGENT_CONFIG"
+DEFAULT_CONFIG = Path("/etc/edgewright/agent.toml")
+_HEALTH_TIMEOUT_S = 5.0
+_SHORTEST_DIGEST = 8
+
+
+def add_run_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands to ``edgewright-agent``."""
+    run = commands.add_parser(
+        "run",
+        help="serve answers, obey signed releases, go back when one misbehaves",
+        description="Runs until it is told to end. Answers on http://127.0.0.1:8930 unless serve.listen says otherwise.",
+    )
+    run.set_defaults(command=_run)
+    healthy = commands.add_parser("healthy", help="exit 0 if a running agent serves, 6 if not; for health checks")
+    healthy.set_defaults(command=_healthy)
+    allow = commands.add_parser("allow", help="take the refusal of a release back, e.g. after three power cuts")
+    allow.add_argument("bundle", metavar="SHA256", help="the bundle's digest, or its first 8 digits and more")
+    allow.set_defaults(command=_allow)
+    settings = commands.add_parser("settings", help="print every setting with its default, bounds and meaning, as TOML")
+    settings.set_defaults(command=_settings)
+    for parser in (run, healthy, allow):
+        add_config_word(parser)
+
+
+def add_config_word(parser: argparse._ActionsContainer) -> None:
+    """Add ``--config``."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path(os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG),
+        metavar="FILE",
+        help=f"the agent's configuration (default: ${CONFIG_VARIABLE}, else {DEFAULT_CONFIG})",
+    )
+
+
+def load_config(options: argparse.Namespace) -> AgentConfig:
+    """Read the configuration that ``--config`` names.
+
+    Raises:
+        AgentConfigError: It breaks rules.
+    """
+    from edgewright.device.agent_config import load_agent_config
+
+    return load_agent_config(options.config)
+
+
+def _run(options: argparse.Namespace) -> None:
+    config = load_config(options)
+    from edgewright.device.service import AgentService
+
+    AgentService(config).run()
+
+
+def _healthy(options: argparse.Namespace) -> None:
+    """Ask the running agent; what it answers is its word, the exit status ours."""
+    import json
+    import urllib.error
+    import urllib.request
+
+    from edgewright.device.status import RUNNING_NAME
+
+    state = load_config(options).state
+    try:
+        address = str(json.loads((state / RUNNING_NAME).read_bytes())["address"])
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"{address}/healthz", timeout=_HEALTH_TIMEOUT_S):
+            print("healthy")
+    except urllib.error.HTTPError as error:
+        with error:
+            raise NothingServesError(f"the agent of {state} runs, and nothing serves ({error.code}).") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NothingServesError(f"no agent answers for {state}: {error}. Start it: edgewright-agent run.") from error
+
+
+def _allow(options: argparse.Namespace) -> None:
+    from edgewright.device.state_holder import StateHolder, state_lock
+
+    wanted = options.bundle.lower()
+    if len(wanted) < _SHORTEST_DIGEST or set(wanted) - set("0123456789abcdef"):
+        raise UsageError(f"SHA256 must be {_SHORTEST_DIGEST} hexadecimal digits or more, found {options.bundle!r}.")
+    config = load_config(options)
+    if not config.state.is_dir():
+        raise UsageError(f"{config.state} is no folder: no agent ran there.")
+    with state_lock(config.state):
+        holder = StateHolder(config.state)
+        found = [each for each in holder.state.refused if each.bundle_sha256.startswith(wanted)]
+        if len(found) != 1:
+            known = ", ".join(each.bundle_sha256[:12] for each in holder.state.refused) or "none"
+            raise UsageError(f"{options.bundle} names {len(found)} refused bundles here. Refused: {known}.")
+        holder.change(lambda state: state.allowing(found[0].bundle_sha256))
+    print(
+        f"allowed: version {found[0].version}, bundle {found[0].bundle_sha256[:12]}; it was refused: {found[0].reason}"
+    )
+
+
+def _settings(options: argparse.Namespace) -> None:
+    from edgewright.device.agent_config import describe_config
+
+    print(describe_config(), end="")

@@ -1,0 +1,154 @@
+"""Keeps the active bundle answering: starts its worker, counts failed starts, and goes back when there are too many."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from edgewright.device.agent_config import AgentConfig
+from edgewright.device.agent_state import STARTS_ALLOWED, Place
+from edgewright.device.slots import Slots
+from edgewright.device.supervisor_state import (
+    Holder,
+    SupervisorEvents,
+    changed,
+    empty_slot,
+    fall_back_place,
+    has_factory,
+    is_usable,
+    leaving,
+    utc_now,
+)
+from edgewright.device.worker_runner import Runner, Starter
+
+_LONGEST_PAUSE_S = 60.0
+
+
+class ActiveKeeper:
+    """The active bundle's worker.
+
+    A start is counted in the state before it runs, and taken back once the bundle is proved: from then on this process
+    sees for itself whether it fails, and counts it then. So a device that is switched off thrice in a row does not
+    lose a release that is well, and one whose bundle brings the whole machine down while it loads does.
+
+    Attributes:
+        runner: The worker; None while there is none.
+    """
+
+    def __init__(
+        self, config: AgentConfig, holder: Holder, slots: Slots, starter: Starter, events: SupervisorEvents
+    ) -> None:
+        self._window_s = config.health.window_s
+        self._holder, self._slots, self._starter, self._events = holder, slots, starter, events
+        self._failures = holder.state.failed_starts
+        self._reason = "this agent was ended during them"
+        self._start_at = 0.0
+        self.runner: Runner | None = None
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether it is started again only because there is nothing else."""
+        return self._failures > STARTS_ALLOWED
+
+    def tend(self, now: float) -> None:
+        """Do what is due."""
+        runner = self.runner
+        if runner is not None:
+            runner.link.check()
+            if runner.link.phase == "ended":
+                self._note_end(runner, now)
+                self.runner = None
+            elif runner.is_ready:
+                self._note_health(runner, now)
+        if self.runner is None and now >= self._start_at:
+            self._start(now)
+
+    def adopt(self, runner: Runner, now: float) -> Runner | None:
+        """Go on with another worker, whose bundle was committed; gives the one until now."""
+        before, self.runner = self.runner, runner
+        runner.ready_at = now  # its window begins
+        self._failures, self._start_at = 0, now
+        return before
+
+    def stop(self) -> None:
+        """End the worker. An end on purpose is no failed start."""
+        if self.runner is None:
+            return
+        if self.runner.link.phase == "starting":
+            self._write_failures()
+        self.runner.link.end("the agent ends")
+
+    def _note_health(self, runner: Runner, now: float) -> None:
+        if runner.ready_at is None:
+            runner.ready_at = now
+            self._write_failures()
+            self._events.event("serving", place=runner.place, version=runner.version, bundle=runner.bundle_sha256)
+        elif self._failures and now - runner.ready_at >= self._window_s:
+            self._failures = 0
+            self._write_failures()
+
+    def _note_end(self, runner: Runner, now: float) -> None:
+        ending = runner.link.ending
+        self._reason = ending.reason if ending else "it ended"
+        late = runner.ready_at is not None and now - runner.ready_at >= self._window_s
+        self._failures = 0 if late else self._failures + 1
+        self._write_failures()
+        self._events.count("worker_ends")
+        self._events.event("worker_ended", place=runner.place, version=runner.version, reason=self._reason)
+        beyond = self._failures - STARTS_ALLOWED
+        self._start_at = now if beyond <= 0 else now + min(2.0 ** min(beyond - 1, 10), _LONGEST_PAUSE_S)
+
+    def _start(self, now: float) -> None:
+        place = self._choose_place()
+        if place is None:
+            return
+        counted = min(self._failures + 1, STARTS_ALLOWED)
+        changed(self._holder, self._events, lambda state: state.with_failed_starts(counted))
+        self._events.count("worker_starts")
+        try:
+            self.runner = self._starter.start(place, self._holder.state.held(place))
+        except OSError as error:
+            self._failures += 1
+            self._reason, self._start_at = f"it could not be started: {error}", now + 1.0
+            self._events.event("worker_ended", place=place, reason=self._reason)
+
+    def _choose_place(self) -> Place | None:
+        """Give the place to start, after going back as often as it takes."""
+        while (place := self._holder.state.active or self._take_factory()) is not None:
+            if not is_usable(self._holder.state, self._slots, place):
+                if not self._leave(place, f"what is in {place} is damaged or gone.", refuse=False):
+                    return None
+            elif not (
+                self._failures >= STARTS_ALLOWED
+                and self._leave(
+                    place, f"{self._failures} starts in a row failed, the last: {self._reason}", refuse=True
+                )
+            ):
+                return place
+        return None
+
+    def _take_factory(self) -> Place | None:
+        if not has_factory(self._slots):
+            return None
+        after = changed(self._holder, self._events, lambda state: dataclasses.replace(state, active="factory"))
+        return after.active if after else None
+
+    def _leave(self, place: Place, reason: str, refuse: bool) -> bool:
+        state = self._holder.state
+        to = fall_back_place(state, self._slots)
+        if to is None and refuse:
+            return False  # a bundle that fails now and then is better than none
+        left = state.held(place)
+        if changed(self._holder, self._events, leaving(place, to, reason, utc_now(), refuse)) is None:
+            return False
+        self._failures, self._reason = 0, ""
+        self._events.count("rollbacks")
+        version = left.release.version if left else None
+        self._events.event("fall_back", place=place, to=to, version=version, reason=reason)
+        if place != "factory":
+            empty_slot(self._slots, self._events, place)
+        return True
+
+    def _write_failures(self) -> None:
+        count = min(self._failures, STARTS_ALLOWED)
+        if self._holder.state.failed_starts != count:
+            changed(self._holder, self._events, lambda state: state.with_failed_starts(count))

@@ -1,0 +1,137 @@
+"""Steps of the agent's state that the supervisor takes, and where it may go back to."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Protocol
+
+from edgewright.device.agent_state import AgentState, Place, SlotName
+from edgewright.device.slots import Slots
+from edgewright.errors import AgentStateError, DiskFullError
+
+Step = Callable[[AgentState], AgentState]
+SLOT_NAMES: tuple[SlotName, SlotName] = ("A", "B")
+
+
+class Holder(Protocol):
+    """Who holds the state: a ``StateHolder``."""
+
+    @property
+    def state(self) -> AgentState:
+        """The state as it was last written."""
+        ...
+
+    def change(self, step: Step) -> AgentState:
+        """Write the next state."""
+        ...
+
+
+class SupervisorEvents(Protocol):
+    """What the supervisor tells: see ``edgewright.device.events``."""
+
+    def count(self, name: str, value: float = 1) -> None:
+        """Count up."""
+        ...
+
+    def event(self, kind: str, **facts: str | int | float | None) -> None:
+        """Say what happened."""
+        ...
+
+    def answered(self, latency_ms: float, facts: dict[str, object]) -> None:
+        """Count an answered request."""
+        ...
+
+    def sample(self, body: bytes, content_type: str, confidence: float) -> None:
+        """Offer an uncertain input."""
+        ...
+
+
+def changed(holder: Holder, events: SupervisorEvents, step: Step) -> AgentState | None:
+    """Take a step; None, and an event, where the state cannot be written: a full disk must not end what serves."""
+    try:
+        return holder.change(step)
+    except (OSError, AgentStateError, DiskFullError) as error:
+        events.event("state_unwritable", reason=str(error))
+        return None
+
+
+def empty_slot(slots: Slots, events: SupervisorEvents, slot: SlotName) -> None:
+    """Delete what is in a slot that the state says is empty. Where that fails, the next installation does it."""
+    try:
+        slots.empty(slot)
+    except OSError as error:
+        events.event("slot_not_emptied", place=slot, reason=str(error))
+
+
+def utc_now() -> str:
+    """Give the time by this device's clock."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def has_factory(slots: Slots) -> bool:
+    """Say whether there is a factory bundle."""
+    return slots.factory is not None and slots.factory.is_dir()
+
+
+def is_usable(state: AgentState, slots: Slots, place: Place) -> bool:
+    """Say whether a place has what it should have; the factory's bundle is verified by its worker."""
+    if place == "factory":
+        return has_factory(slots)
+    held = state.held(place)
+    return held is not None and slots.is_intact(place, held)
+
+
+def fall_back_place(state: AgentState, slots: Slots) -> Place | None:
+    """Give the place to go back to from what is active: a proved bundle in another slot, or the factory's."""
+    for name in SLOT_NAMES:
+        held, on_trial = state.slots[name], state.trial is not None and state.trial.slot == name
+        if name != state.active and held is not None and not on_trial:
+            refused = state.is_refused(held.release.bundle_sha256)
+            if not refused and slots.is_intact(name, held):
+                return name
+    return "factory" if state.active != "factory" and has_factory(slots) else None
+
+
+def leaving(place: Place, to: Place | None, reason: str, at: str, refuse: bool) -> Step:
+    """Give the step that goes from a place to another one, or to nothing. What is on trial stays on trial.
+
+    Args:
+        place: What is left; where it is not active any more, nothing changes.
+        to: Where to go.
+        reason: Why.
+        at: When.
+        refuse: Whether the bytes are to blame, or only what a disk made of them.
+    """
+
+    def step(state: AgentState) -> AgentState:
+        if state.active != place:
+            return state
+        left = state.held(place)
+        after = state.fallen_back(to or "factory", reason, at)
+        if left is not None and not refuse:
+            after = after.allowing(left.release.bundle_sha256)
+        return dataclasses.replace(after, active=to, trial=state.trial)
+
+    return step
+
+
+def without_trial(slot: SlotName, bundle_sha256: str, reason: str, at: str, refuse: bool) -> Step:
+    """Give the step that ends a trial, if it is still this one."""
+
+    def step(state: AgentState) -> AgentState:
+        if trial_of(state) != (slot, bundle_sha256):
+            return state
+        after = state.without_trial(reason, at)
+        return after if refuse else after.allowing(bundle_sha256)
+
+    return step
+
+
+def trial_of(state: AgentState) -> tuple[SlotName, str] | None:
+    """Give the slot and the identity of what is on trial."""
+    if state.trial is None:
+        return None
+    held = state.slots[state.trial.slot]
+    return None if held is None else (state.trial.slot, held.release.bundle_sha256)

@@ -1,0 +1,209 @@
+"""A trial under way: its worker, its starts, what it shows beside the running model, and how it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from edgewright.device.agent_config import AgentConfig
+from edgewright.device.agent_state import STARTS_ALLOWED, AgentState, SlotName
+from edgewright.device.shadow import Shadow
+from edgewright.device.slots import Slots
+from edgewright.device.supervisor_state import (
+    Holder,
+    SupervisorEvents,
+    changed,
+    empty_slot,
+    trial_of,
+    utc_now,
+    without_trial,
+)
+from edgewright.device.trial import TrialFigures, judge_trial
+from edgewright.device.worker_runner import Runner, Starter
+
+
+class TrialRun:
+    """What is on trial, if anything is.
+
+    Attributes:
+        runner: Its worker; None while there is none.
+        shadow: Compares it with the running model; None while there is nothing to compare.
+    """
+
+    def __init__(
+        self, config: AgentConfig, holder: Holder, slots: Slots, starter: Starter, events: SupervisorEvents
+    ) -> None:
+        self._health, self._patience_s = config.health, config.serve.deadline_s
+        self._holder, self._slots, self._starter, self._events = holder, slots, starter, events
+        self._on_trial: tuple[SlotName, str] | None = None
+        self._began_at = 0.0
+        self._failure = "this agent was ended during them"
+        self.runner: Runner | None = None
+        self.shadow: Shadow | None = None
+
+    def tend(self, now: float, running: Runner | None, alone: bool) -> Runner | None:
+        """Do what is due.
+
+        Args:
+            now: The time.
+            running: What serves, or is about to.
+            alone: Nothing serves, or will.
+
+        Returns:
+            The worker of a bundle that was committed just now: the state says so already.
+        """
+        found = trial_of(self._holder.state)
+        if found != self._on_trial:
+            self._end_worker("another bundle came in its place")
+            self._on_trial, self._began_at = found, now
+            self._failure = "this agent was ended during them"
+        if self._on_trial is None:
+            return None
+        if self.runner is not None:
+            self.runner.link.check()
+            if self.runner.link.phase == "ended" and self._note_end(self.runner):
+                return None
+        if self.runner is None:
+            if alone or running is None or running.is_ready:  # one start at a time: a small device has one processor
+                self._start(now)
+            return None
+        return self._judge(self.runner, now, running, alone)
+
+    def stop(self) -> None:
+        """End the worker. An end on purpose is no start that failed."""
+        if self.runner is None or self._on_trial is None:
+            return
+        on_trial = self._on_trial
+
+        def step(state: AgentState) -> AgentState:
+            if state.trial is None or trial_of(state) != on_trial:
+                return state
+            return dataclasses.replace(
+                state, trial=dataclasses.replace(state.trial, starts=max(0, state.trial.starts - 1))
+            )
+
+        if self.runner.link.phase != "ended":
+            changed(self._holder, self._events, step)
+        self._end_worker("the agent ends")
+
+    def describe(self, now: float) -> dict[str, Any] | None:
+        """Say how it stands."""
+        state = self._holder.state
+        if self._on_trial is None or state.trial is None:
+            return None
+        slot, sha256 = self._on_trial
+        held = state.held(slot)
+        compared, agreeing = self.shadow.figures if self.shadow else (0, 0)
+        return {
+            "slot": slot,
+            "version": held.release.version if held else None,
+            "bundle_sha256": sha256,
+            "starts": state.trial.starts,
+            "phase": self.runner.link.phase if self.runner else "waits",
+            "running_s": round(now - self._began_at, 1),
+            "compared": compared,
+            "agreeing": agreeing,
+        }
+
+    def _judge(self, runner: Runner, now: float, running: Runner | None, alone: bool) -> Runner | None:
+        if runner.is_ready and runner.ready_at is None:
+            runner.ready_at = now
+            self._events.event("trial_ready", version=runner.version, bundle=runner.bundle_sha256)
+        if runner.is_ready and self.shadow is None and running is not None and running.is_ready:
+            self.shadow = Shadow(runner.link, _answers(running), _answers(runner), self._patience_s, self._events.count)
+        compared, agreeing = self.shadow.figures if self.shadow else (0, 0)
+        ready_s = None if runner.ready_at is None else now - runner.ready_at
+        verdict = judge_trial(TrialFigures(now - self._began_at, ready_s, compared, agreeing, alone), self._health)
+        if verdict.rejection is not None:
+            self._reject(verdict.rejection)
+        elif verdict.commit:
+            return self._commit(runner, compared, agreeing)
+        return None
+
+    def _start(self, now: float) -> None:
+        assert self._on_trial is not None
+        slot, sha256 = self._on_trial
+        state = self._holder.state
+        held = state.held(slot)
+        if state.trial is None or held is None:
+            return
+        if state.trial.starts >= STARTS_ALLOWED:
+            self._reject(f"{state.trial.starts} starts failed, the last: {self._failure}")
+            return
+        if not self._slots.is_intact(slot, held):
+            self._reject("its slot was damaged.", refuse=False)
+            return
+        on_trial = self._on_trial
+        counted = changed(
+            self._holder,
+            self._events,
+            lambda state: state.with_trial_start() if trial_of(state) == on_trial else state,
+        )
+        if counted is None or trial_of(counted) != on_trial:
+            return
+        self._events.count("worker_starts")
+        try:
+            self.runner = self._starter.start(slot, held, on_trial=True)
+        except OSError as error:
+            self._failure = f"it could not be started: {error}"
+        else:
+            self._events.event("trial_started", version=held.release.version, bundle=sha256)
+
+    def _note_end(self, runner: Runner) -> bool:
+        """Take note of a worker's end; True when that was also the trial's."""
+        ending = runner.link.ending
+        self._failure = ending.reason if ending else "it ended"
+        self._events.count("worker_ends")
+        self._events.event("trial_failed", version=runner.version, reason=self._failure)
+        self._end_worker("")
+        if ending is not None and ending.deterministic:
+            self._reject(self._failure)
+            return True
+        return False
+
+    def _commit(self, runner: Runner, compared: int, agreeing: int) -> Runner | None:
+        on_trial = self._on_trial
+        after = changed(
+            self._holder, self._events, lambda state: state.committed() if trial_of(state) == on_trial else state
+        )
+        if after is None or after.active != runner.place:
+            return None  # the state cannot be written now, or another bundle came: the next turn sees to it
+        if self.shadow is not None:
+            self.shadow.stop()
+        self._on_trial = self.runner = self.shadow = None
+        self._events.count("commits")
+        self._events.event(
+            "commit",
+            version=runner.version,
+            bundle=runner.bundle_sha256,
+            place=runner.place,
+            compared=compared,
+            agreeing=agreeing,
+        )
+        return runner
+
+    def _reject(self, reason: str, refuse: bool = True) -> None:
+        assert self._on_trial is not None
+        slot, sha256 = self._on_trial
+        held = self._holder.state.held(slot)
+        step = without_trial(slot, sha256, reason, utc_now(), refuse)
+        if changed(self._holder, self._events, step) is None:
+            return
+        self._end_worker("its trial has ended")
+        self._on_trial = None
+        self._events.count("rollbacks")
+        version = held.release.version if held else None
+        self._events.event("rollback", version=version, bundle=sha256, reason=reason)
+        empty_slot(self._slots, self._events, slot)
+
+    def _end_worker(self, reason: str) -> None:
+        if self.shadow is not None:
+            self.shadow.stop()
+        if self.runner is not None:
+            self.runner.link.end(reason)
+        self.runner = self.shadow = None
+
+
+def _answers(runner: Runner) -> dict[str, Any]:
+    answers = runner.model.get("answers")
+    return answers if isinstance(answers, dict) else {}

@@ -1,0 +1,213 @@
+"""From a champion to signed metadata: devices are told to run the version that the alias names, where it is attested.
+
+Going back is newer metadata that names an older release. Which key signs follows from the role's delegation: an
+online or a development key signs at once; an offline one waits for a person with ``edgewright release sign``. What is
+signed and what the registry shows is compared each time, so a call after a kill does what was left undone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from edgewright.errors import KeyringError, RegistryError
+from edgewright.pipeline.lease import Lease
+from edgewright.pipeline.signing.attestation import Attestation, find_attestation
+from edgewright.pipeline.signing.draft import Draft, make_top_keys
+from edgewright.pipeline.signing.generation import Generation
+from edgewright.pipeline.signing.mirror import mend_mirror, refuse_foreign_mirror
+from edgewright.pipeline.signing.repository import Repository
+from edgewright.pipeline.signing.roles import TARGETS, TOP_KEYS, Kept, kept_of
+from edgewright.pipeline.tracking import ModelVersion, Tracking, champion
+from edgewright.pipeline.tracking.signing_tags import REFUSED, WAITS, note_signed, note_unsigned
+
+DEVELOPMENT = (
+    "DEVELOPMENT KEYS sign releases here: all of them lie on this disk, and who reads it signs for every device. "
+    "Before devices leave the house: edgewright keys init --offline DIR"
+)
+
+Standing = Literal["none", "signed", "current", "waits", "refused"]
+
+
+@dataclass(frozen=True)
+class Signing:
+    """What became of a champion's signature.
+
+    Attributes:
+        name: The registered model.
+        version: The champion; None where there is none.
+        standing: ``none`` (no champion), ``signed`` (just now), ``current`` (was signed before), ``waits`` (for a person with
+            a key) or ``refused`` (nothing here attests it).
+        note: What happened, as a sentence for people; empty for ``none``.
+        metadata_version: Version of the role's metadata that names it; None unless it is signed.
+        sent: Files that the registry lacked.
+        is_development: Whether development keys signed.
+    """
+
+    name: str
+    version: int | None
+    standing: Standing
+    note: str = ""
+    metadata_version: int | None = None
+    sent: tuple[str, ...] = ()
+    is_development: bool = False
+
+    @property
+    def is_obeyed(self) -> bool:
+        """Whether devices are told to run the champion."""
+        return self.standing in ("signed", "current")
+
+
+class _Waits(Exception):
+    """A signature must wait; its text says for what."""
+
+
+def sign_champion(
+    repository: Repository,
+    tracking: Tracking,
+    model: str,
+    target: str,
+    *,
+    holder: str = "the signing of a release",
+    by_person: bool = False,
+    on_wait: Callable[[str], None] | None = None,
+) -> Signing:
+    """Let signed metadata name the champion, and the registry carry it; call it with the model's promotion lease held.
+
+    Args:
+        repository: The signed metadata and the keys.
+        tracking: The registry.
+        model: Name of the model.
+        target: Name of the target.
+        holder: Who signs, for others who wait.
+        by_person: A person signs: also delegates a role that was revoked; a key that is wrong is an error, no waiting.
+        on_wait: Hears who else signs at this moment.
+
+    Raises:
+        KeyringError: By a person only: a key is not here or does not open.
+        RegistryError: The registry cannot be reached, or carries another workshop's metadata.
+        TrustError: The own copy is damaged.
+        LeaseHeldError: Another one signs for too long.
+    """
+    name = f"{model}.{target}"
+    version = champion(tracking, model, target)
+    if version is None:
+        return Signing(name, None, "none")
+    with repository.locked(f"{holder}: {name}", on_wait) as lease:
+        generation = repository.read()
+        standing: Standing = "current"
+        if not _names(generation, version):
+            found = _attested(repository, version)
+            if isinstance(found, str):
+                note_unsigned(tracking, version, REFUSED, found)
+                return Signing(
+                    name, version.version, "refused", f"{name}: version {version.version} is not signed: {found}."
+                )
+            try:
+                if generation is None:
+                    refuse_foreign_mirror(tracking)
+                generation = _sign(repository, generation, version, found, lease, by_person)
+                standing = "signed"
+            except (_Waits, KeyringError) as reason:
+                if by_person and isinstance(reason, KeyringError):
+                    raise
+                note_unsigned(tracking, version, WAITS, str(reason))
+                return Signing(name, version.version, "waits", f"{name}: version {version.version} waits: {reason}")
+        assert generation is not None
+        sent = mend_mirror(tracking, generation)
+        metadata_version = generation.roles[name].version
+        note_signed(tracking, version, metadata_version)
+    if standing == "signed" and generation.is_development:
+        say_development()
+    note = f"{name}: version {version.version} is signed for devices (metadata {metadata_version})."
+    return Signing(name, version.version, standing, note, metadata_version, sent, generation.is_development)
+
+
+def say_development() -> None:
+    """Say loudly that development keys sign: one line, to whoever reads this process's errors."""
+    print(DEVELOPMENT, file=sys.stderr)
+
+
+def begin_repository(repository: Repository, kept: dict[str, Kept], lease: Lease) -> Generation:
+    """Make the first keys and the first generation; nothing is signed for any device yet.
+
+    Raises:
+        KeyringError: A key cannot be made.
+    """
+    draft = repository.draft(None)
+    make_top_keys(draft, repository.keyring, kept)
+    return repository.commit(draft, None, lease)
+
+
+def delegate_release(draft: Draft, repository: Repository, role: str, policy: str) -> None:
+    """Make a release key and delegate a registered model to it; needs the targets key.
+
+    Beside development keys it is one too. Else it is online where the recipe promotes by itself (``auto``), so that a
+    night can end in a signed release, and offline otherwise.
+    """
+    (targets,) = (draft.root.keys[keyid] for keyid in draft.root.roles[TARGETS].keyids)
+    automatic: Kept = "online" if policy == "auto" else "offline"
+    draft.delegate(
+        role, repository.keyring.make(role, "development" if kept_of(targets) == "development" else automatic)
+    )
+
+
+def _sign(
+    repository: Repository,
+    before: Generation | None,
+    version: ModelVersion,
+    attestation: Attestation,
+    lease: Lease,
+    by_person: bool,
+) -> Generation:
+    role = version.name
+    if before is None:
+        before = begin_repository(repository, dict.fromkeys(TOP_KEYS, "development"), lease)
+    remedy = f"`edgewright release sign {version.model} --target {version.target}`"
+    draft, keyring = repository.draft(before), repository.keyring
+    if role not in before.roles:
+        if role in before.revoked and not by_person:
+            raise _Waits(f"its release key was revoked; {remedy} with the targets key delegates a new one.")
+        if not by_person and not all(keyring.holds(key) for key in before.keys(TARGETS)):
+            raise _Waits(f"for its first signature {remedy} is needed, with the targets key.")
+        delegate_release(draft, repository, role, attestation.policy)
+    elif not by_person and not all(keyring.holds(key) for key in before.keys(role)):
+        raise _Waits(f"for {remedy}; its key is offline.")
+    draft.name_release(attestation.release(version.version, _place(version)))
+    return repository.commit(draft, before, lease)
+
+
+def _names(generation: Generation | None, version: ModelVersion) -> bool:
+    release = None if generation is None else generation.release(version.name)
+    signed = None if release is None else (release.version, release.bundle_sha256)
+    return signed == (version.version, version.bundle_sha256)
+
+
+def _attested(repository: Repository, version: ModelVersion) -> Attestation | str:
+    """What the workshop attests of a version, or why it must not be signed."""
+    found = find_attestation(repository.shared, version.name, version.bundle_sha256)
+    if found is None:
+        return (
+            f"this workshop did not judge its bundle ({version.bundle_sha256[:12] or 'none'}): build it here (or set "
+            f"EDGEWRIGHT_SHARED to the store of the workshop that did), or vouch for "
+            f"it (`edgewright release sign {version.model} --target {version.target} --vouch WHY`)"
+        )
+    if not found.may_go_out:
+        return f"the gate said {found.outcome!r} and nobody waived it (`edgewright promote … --waiver WHY`)"
+    if version.verdict != "pass" and not version.waiver:
+        return f"the registry says {version.verdict!r} of it and no waiver, though the gate said {found.outcome!r}"
+    return found
+
+
+def _place(version: ModelVersion) -> str:
+    """Where the bundle lies in the artifact store."""
+    parts = urlsplit(version.source)
+    if parts.scheme != "mlflow-artifacts":
+        raise RegistryError(
+            f"{version.name} version {version.version}: its bundle is at {version.source!r:.200}; devices fetch "
+            f"mlflow-artifacts:/ addresses alone. Start the registry with --serve-artifacts."
+        )
+    return parts.path.strip("/")
