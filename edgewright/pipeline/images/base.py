@@ -1,0 +1,232 @@
+"""What an image stands on: CPython with its libraries, from a root file system's tar file or from an image in a layout.
+
+A tar file, as ``docker/base.sh`` makes one, becomes one layer. An image, ``python:3.11-slim`` by its digest, is taken layer
+by layer as it is; one more layer brings the standard library's bytecode, which its makers leave out.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgewright.errors import ImageError
+from edgewright.pipeline.images.bytecode import bytecode, bytecode_path
+from edgewright.pipeline.images.descriptor import LAYER, Descriptor, parse_descriptor
+from edgewright.pipeline.images.layer import Entry, Kind, Tree, read_members
+from edgewright.pipeline.images.layout_writer import LayoutWriter
+from edgewright.pipeline.images.oci_layout import OciLayout
+from edgewright.pipeline.images.os_packages import OsPackage, read_packages
+from edgewright.pipeline.images.platform import PYTHON_VERSION, Platform
+
+_PYTHONS = (f"usr/local/bin/python{PYTHON_VERSION}", f"usr/bin/python{PYTHON_VERSION}")
+_LIBRARY = re.compile(rf"usr/(local/)?lib/python(3|{re.escape(PYTHON_VERSION)})/.*\.py")
+_NOT_COMPILED = re.compile(r".*/(test|tests|lib2to3|idlelib|ensurepip|site-packages)/.*")
+_DROPPED = ("dev/", "proc/", "sys/", "run/", "var/cache/", "var/lib/apt/", "var/log/")
+_COPYRIGHT = re.compile(r"usr/share/doc/[^/]+/copyright")
+_WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
+# Other builders' layers that hold the same tar files.
+_LAYERS = (LAYER, "application/vnd.docker.image.rootfs.diff.tar.gzip", "application/vnd.oci.image.layer.v1.tar")
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One layer of an image.
+
+    Attributes:
+        name: What it holds: ``base``, ``wheels``, ``application``, ``bundle``.
+        digest: Digest of what is downloaded.
+        size_bytes: Size of what is downloaded.
+        diff_id: Digest of the content, whoever compressed it.
+        media_type: How it is packed.
+    """
+
+    name: str
+    digest: str
+    size_bytes: int
+    diff_id: str
+    media_type: str = LAYER
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """How the image's manifest names it."""
+        return Descriptor(self.media_type, self.digest, self.size_bytes)
+
+
+@dataclass(frozen=True)
+class BaseImage:
+    """What the other layers stand on.
+
+    Attributes:
+        name: What it was made from, for people and provenance.
+        digest: Digest of that: of the image's manifest, or of the layer's content, however the tar file orders it.
+        layers: Its layers, lowest first.
+        python: Path of the interpreter in the image.
+        environment: Variables that it sets.
+        packages: Packages of the distribution in it.
+        distribution: Name and version: ``debian-12``.
+    """
+
+    name: str
+    digest: str
+    layers: tuple[LayerInfo, ...]
+    python: str
+    environment: Mapping[str, str]
+    packages: tuple[OsPackage, ...]
+    distribution: str
+
+
+def base_from_tar(archive: Path, platform: Platform, writer: LayoutWriter) -> BaseImage:
+    """Take a root file system's tar file as the base.
+
+    Args:
+        archive: The file.
+        platform: What the image is for.
+        writer: Where the layer goes.
+
+    Raises:
+        ImageError: It is no tar file, is for another platform, or lacks what an image needs.
+    """
+    if not archive.is_file():
+        raise ImageError(f"{archive} is missing: make it with docker/base.sh {platform.debian} {archive}.")
+    tree = Tree()
+    with archive.open("rb") as stream:
+        for entry in _entries(stream):
+            if entry.path and not any(entry.path.startswith(folder) for folder in _DROPPED):
+                tree.add(entry)
+    _add_bytecode(tree, tree.members)
+    base = _describe(archive.name, "", tree.members, platform, str(archive))
+    descriptor, written = writer.add_layer(tree)
+    layer = LayerInfo("base", descriptor.digest, descriptor.size_bytes, written.diff_id)
+    return replace(base, digest=written.diff_id, layers=(layer,))
+
+
+def base_from_layout(layout: OciLayout, reference: str, platform: Platform, writer: LayoutWriter) -> BaseImage:
+    """Take an image of a layout as the base, as it is.
+
+    Args:
+        layout: Where it lies.
+        reference: Its name or digest there, or those of an index that has one for the platform.
+        platform: What the image is for.
+        writer: Where the layers go.
+
+    Raises:
+        ImageError: It is not there, is for another platform, or lacks what an image needs.
+        IntegrityError: A blob of it is not what its digest says.
+    """
+    entry = layout.find(reference)
+    images = layout.images(entry)
+    choice = [each for each in images if platform.matches(each.platform or {})] if images else [entry]
+    if not choice:
+        raise ImageError(f"{reference} in {layout.root} has no image for {platform.name}: name another base.")
+    manifest = layout.document(choice[0], "manifest of the base")
+    config = layout.document(
+        parse_descriptor(manifest.get("config"), "manifest of the base"), "configuration of the base"
+    )
+    if not platform.matches(config):
+        found = "/".join(str(config.get(key)) for key in ("os", "architecture", "variant") if config.get(key))
+        raise ImageError(f"the base {reference} in {layout.root} is for {found}, the image for {platform.name}.")
+    descriptors = [parse_descriptor(each, "layer of the base") for each in manifest.get("layers", ())]
+    diff_ids = config.get("rootfs", {}).get("diff_ids", [])
+    if len(diff_ids) != len(descriptors) or any(each.media_type not in _LAYERS for each in descriptors):
+        raise ImageError(
+            f"the base {reference} has layers of a kind that is not known here, or not as many as it says."
+        )
+    layers, members = [], dict[str, Entry]()
+    for number, (descriptor, diff_id) in enumerate(zip(descriptors, diff_ids, strict=True), 1):
+        path = layout.check(descriptor, f"layer {number} of the base")
+        writer.add_copy(path, descriptor)
+        name = "base" if len(descriptors) == 1 else f"base {number}"
+        layers.append(LayerInfo(name, descriptor.digest, descriptor.size_bytes, diff_id, descriptor.media_type))
+        with path.open("rb") as stream:
+            _overlay(members, stream)
+    base = _describe(reference, choice[0].digest, members, platform, f"{reference} in {layout.root}")
+    extra = Tree()
+    _add_bytecode(extra, members)
+    descriptor, written = writer.add_layer(extra)
+    layers.append(LayerInfo("base bytecode", descriptor.digest, descriptor.size_bytes, written.diff_id))
+    return replace(base, layers=tuple(layers), environment=_environment(config))
+
+
+def _entries(stream: Any) -> Iterator[Entry]:
+    kinds: dict[bytes, Kind] = {b"0": "file", b"\0": "file", b"5": "folder", b"2": "link", b"1": "hard link"}
+    for member, content in read_members(stream):
+        kind = kinds.get(member.type)
+        if kind is None:  # devices and pipes: an engine makes its own
+            continue
+        path = posixpath.normpath(member.name).lstrip("/")
+        target = member.linkname
+        if kind == "hard link":
+            target = posixpath.normpath(target).lstrip("/")
+        yield Entry("" if path == "." else path, kind, content, target, member.mode & 0o7777, (member.uid, member.gid))
+
+
+def _overlay(members: dict[str, Entry], stream: Any) -> None:
+    """Lays a layer over those below it; only what is looked at later keeps its bytes."""
+    for entry in _entries(stream):
+        folder, name = posixpath.split(entry.path)
+        if name == _OPAQUE:
+            gone = [path for path in members if path.startswith(f"{folder}/")]
+        elif name.startswith(_WHITEOUT):
+            hidden = posixpath.join(folder, name.removeprefix(_WHITEOUT))
+            gone = [path for path in members if path == hidden or path.startswith(f"{hidden}/")]
+        else:
+            kept = _is_looked_at(entry.path)
+            members[entry.path] = entry if kept else Entry(entry.path, entry.kind, b"", entry.target)
+            continue
+        for path in gone:
+            del members[path]
+
+
+def _is_looked_at(path: str) -> bool:
+    wanted = ("var/lib/dpkg/status", "etc/os-release", "usr/lib/os-release")
+    return (
+        path in wanted
+        or path.startswith("var/lib/dpkg/status.d/")
+        or bool(_COPYRIGHT.fullmatch(path) or _LIBRARY.fullmatch(path))
+    )
+
+
+def _add_bytecode(tree: Tree, members: Mapping[str, Entry]) -> None:
+    """Adds the standard library's bytecode, in the place of any that is there."""
+    for path, entry in sorted(members.items()):
+        if entry.kind != "file" or not _LIBRARY.fullmatch(path) or _NOT_COMPILED.fullmatch(path):
+            continue
+        if (compiled := bytecode(entry.read(), f"/{path}")) is not None:
+            tree.file(bytecode_path(path), compiled)
+
+
+def _describe(name: str, digest: str, members: Mapping[str, Entry], platform: Platform, place: str) -> BaseImage:
+    python = next((path for path in _PYTHONS if path in members), None)
+    if python is None:
+        raise ImageError(f"{place} has no /{_PYTHONS[1]} and no /{_PYTHONS[0]}: it is no base for an image.")
+    for module in platform.from_base:
+        if not any(path.endswith(f"-packages/{module}/__init__.py") for path in members):
+            raise ImageError(
+                f"{place} has no {module}, which no wheel brings for {platform.name}: make the base with "
+                f"docker/base.sh {platform.debian}."
+            )
+    packages = read_packages(members)
+    architectures = {package.architecture for package in packages} - {"all"}
+    if architectures and architectures != {platform.debian}:
+        raise ImageError(f"{place} is for {', '.join(sorted(architectures))}, the image for {platform.debian}.")
+    release = next(
+        (members[path] for path in ("etc/os-release", "usr/lib/os-release") if _is_file(members, path)), None
+    )
+    words = dict(re.findall(r'(?m)^(\w+)="?([^"\n]*)"?$', release.read().decode("utf-8", "replace")) if release else [])
+    distribution = "-".join(word for word in (words.get("ID", "linux"), words.get("VERSION_ID", "")) if word)
+    return BaseImage(name, digest, (), f"/{python}", {}, packages, distribution)
+
+
+def _is_file(members: Mapping[str, Entry], path: str) -> bool:
+    return path in members and members[path].kind == "file"
+
+
+def _environment(config: Mapping[str, Any]) -> dict[str, str]:
+    """A base's own variables, but for those of its makers' tools."""
+    lines = config.get("config", {}).get("Env") or []
+    found = dict(line.split("=", 1) for line in lines if isinstance(line, str) and "=" in line)
+    return {name: value for name, value in found.items() if name in ("LANG", "PATH", "LD_LIBRARY_PATH")}
