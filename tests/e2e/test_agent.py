@@ -78,7 +78,8 @@ class Device:
 
     def answer(self, images: Any) -> list[int]:
         """What it answers on images."""
-        return [int(each.label) for each in LocalModel(self.status()["address"]).answer(images)]
+        with LocalModel(self.status()["address"]) as model:
+            return [int(each.label) for each in model.answer(images)]
 
 
 @pytest.fixture
