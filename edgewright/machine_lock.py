@@ -6,7 +6,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _POLL_S = 0.1
@@ -29,8 +29,9 @@ def exclusive_lock(path: Path, deadline_s: float, on_timeout: Callable[[str], Ex
                 holder = os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip()
                 raise on_timeout(holder or "unknown")
             time.sleep(_POLL_S)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        with suppress(OSError):  # who holds it is for people: on a full disk the lock alone counts
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
         yield
     finally:
         os.close(descriptor)

@@ -23,10 +23,10 @@ def refresh_timestamp() -> State[Any]:
 
     Returns:
         ``Refreshed``; ``Nothing signed`` before the first release; or, as a failed run that people are told of, ``Expires
-        soon``, where a person must bring an offline key. The timestamp is fresh then, too.
+        soon``, where a person must bring an offline key, or one that is missing here. The timestamp is fresh then, too.
 
     Raises:
-        KeyringError: An online key is not here or does not open.
+        KeyringError: The timestamp's key is not here or does not open.
         RegistryError: The registry cannot be reached.
     """
     workspace = open_workspace()

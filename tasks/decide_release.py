@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from prefect import task
 
+from edgewright.pipeline.signing.deciding import promote_by_person, roll_back
 from edgewright.pipeline.tracking import (
     ChampionMovedError,
     Promotion,
     Tracking,
     champion,
-    promote,
     record_decision,
     record_question,
-    rollback,
 )
 from tasks.stage import STAGE_OPTIONS
 
@@ -29,7 +28,7 @@ def move_forward(
     judged_against: int | None,
 ) -> Promotion:
     """Makes a version the champion by a person's wish; also one that was rolled back."""
-    return promote(
+    return promote_by_person(
         tracking,
         model,
         target,
@@ -38,7 +37,6 @@ def move_forward(
         who=who,
         waiver=waiver,
         judged_against=judged_against,
-        allow_withdrawn=True,
     )
 
 
@@ -58,7 +56,7 @@ def move_back(
             f"{model}.{target}: version {champion_seen} was to leave, but "
             f"{f'version {in_office}' if in_office else 'none'} is in office by now. Look again, then decide."
         )
-    return rollback(tracking, model, target, reason=reason, who=who)
+    return roll_back(tracking, model, target, reason=reason, who=who)
 
 
 @task(name="keep-question", task_run_name="ask-about-{model}.{target}-{version}", **STAGE_OPTIONS)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgewright.cli import signing_words
 from edgewright.cli.backup_words import add_words
+from edgewright.cli.images import add_words as add_images_words
 from edgewright.cli.receive import add_words as add_receive_words
 from edgewright.errors import EdgewrightError, UsageError, printable
 from edgewright.pipeline.summary import EXIT_INTERRUPTED
@@ -56,6 +57,7 @@ _COMMANDS = {
     "keys": ("keys", "make, exchange, revoke and look at the keys that sign releases"),
     "release": ("signing", "sign a champion with an offline key, so that devices obey"),
     "enrol": ("signing", "write what a device begins with: trusted root, factory bundle, configuration"),
+    "images": ("images", "the container images of releases: list, build, prove, push"),
     "receive": ("receive", "receive what devices report; --show: how they are"),
     "record-bench": ("record_bench", "add a device's bench report to its release and judge again"),
 }
@@ -121,6 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_data_words(parsers["data"])
     for name in ("backup", "restore", "prepare-team"):
         add_words(name, parsers[name])
+    add_images_words(parsers["images"])
     add_receive_words(parsers["receive"])
     for name in ("keys", "release", "enrol"):
         signing_words.add_words(name, parsers[name])

@@ -9,7 +9,8 @@ import sys
 from edgewright.cli.signing import sign_after_decision
 from edgewright.pipeline.lease import hold_lease
 from edgewright.pipeline.signing.attestation import attest_again
-from edgewright.pipeline.tracking import get_version, metadata, pin_baseline, promote, rollback
+from edgewright.pipeline.signing.deciding import promote_by_person, roll_back
+from edgewright.pipeline.tracking import get_version, metadata, pin_baseline
 from edgewright.pipeline.workspace import open_workspace
 
 _WAIT_S = 120.0
@@ -27,22 +28,15 @@ def run(arguments: argparse.Namespace) -> int:
     holder = f"edgewright {arguments.command} of {who}"
     with hold_lease(workspace.shared, f"promotion.{model}", holder=holder, wait_s=_WAIT_S, on_wait=_say):
         if arguments.command == "rollback":
-            done = rollback(tracking, model, target, reason=reason, who=who)
+            done = roll_back(tracking, model, target, reason=reason, who=who)
         else:
             if (
                 arguments.waiver
             ):  # before the alias moves: a kill in between must not make a waived release look unjudged
                 waived = get_version(tracking, model, target, arguments.version)
                 attest_again(workspace.shared, waived.name, waived.bundle_sha256, waiver=f"{arguments.waiver} ({who})")
-            done = promote(
-                tracking,
-                model,
-                target,
-                arguments.version,
-                reason=reason,
-                who=who,
-                waiver=arguments.waiver,
-                allow_withdrawn=True,
+            done = promote_by_person(
+                tracking, model, target, arguments.version, reason=reason, who=who, waiver=arguments.waiver
             )
         before = f", in place of version {done.replaced}" if done.replaced and done.changed else ""
         print(f"{done.name}: version {done.champion} is champion{before if done.changed else ' already'}.", flush=True)

@@ -62,7 +62,7 @@ class ServeSection:
     start_deadline_s: float = _bounded(60, 1, 3_600, "longest time for a worker to load and prove its bundle, seconds")
     heartbeat_s: float = _bounded(10, 0.2, 600, "a worker that is silent for so long is replaced, seconds")
     memory_mib: float = _bounded(2048, 64, 65_536, "address space (RLIMIT_AS) of the worker, MiB")
-    request_kib: float = _bounded(8192, 1, 1_048_576, "largest request, KiB")
+    request_kib: float = _bounded(1024, 1, 1_048_576, "largest request, KiB; the agent's memory grows with it")
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,14 @@ MOST_MEANS = 64
 """Means of inputs that are kept of one request."""
 ANSWER_MAX_BYTES = 4 << 20
 """Longest answer of a worker: a thousand bytes a sample."""
-_WORD_CHARACTERS, _MOST_KEYS = 200, 8
+LABEL_CHARACTERS = 200
+"""Longest label that a worker answers; it cuts a longer one off."""
+_MOST_KEYS = 8
 _MESSAGE_CHARACTERS = 600
+
+
+class ReadingTimeoutError(DeadlineError):
+    """The worker was not done with reading a request in time, before the model saw it."""
 
 
 class BusyError(EdgewrightError):
@@ -103,7 +109,7 @@ def read_reply(frame: Frame) -> Reply:
     count = len(answers)
     return Reply(
         answers,
-        _words(frame.head.get("labels"), count),
+        _labels(answers),
         _numbers(frame.head.get("values"), count),
         _numbers(frame.head.get("confidences"), count),
         _numbers(frame.head.get("input_mean"), min(count, MOST_MEANS)),
@@ -130,12 +136,14 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, str | int | float)
 
 
-def _words(value: object, count: int) -> list[str]:
-    if not isinstance(value, list) or len(value) not in (0, count):
-        raise FrameError(f"a worker's labels must be a list of {count} words, or an empty one.")
-    if not all(isinstance(each, str) and len(each) <= _WORD_CHARACTERS for each in value):
-        raise FrameError(f"a worker's labels must be words of at most {_WORD_CHARACTERS} characters.")
-    return value
+def _labels(answers: list[dict[str, Any]]) -> list[str]:
+    """Give what was decided: each answer says it, or none does."""
+    found = [each["label"] for each in answers if "label" in each]
+    if len(found) not in (0, len(answers)):
+        raise FrameError(f"a worker's answer must have {len(answers)} labels, or none.")
+    if not all(isinstance(each, str) and len(each) <= LABEL_CHARACTERS for each in found):
+        raise FrameError(f"a worker's labels must be words of at most {LABEL_CHARACTERS} characters.")
+    return found
 
 
 def _numbers(value: object, count: int) -> list[float]:

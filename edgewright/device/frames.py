@@ -15,7 +15,8 @@ from typing import Any
 
 from edgewright.errors import EdgewrightError
 
-HEAD_MAX_BYTES = 1 << 20
+HEAD_MAX_BYTES = 1 << 17
+"""Longest head: a figure for each sample of a request fits."""
 _START = struct.Struct("!4sII")  # mark, length of the head, length of the body
 _MARK = b"edw1"
 
@@ -41,10 +42,14 @@ class Frame:
         """What kind of message it is."""
         return str(self.head["kind"])
 
+    def head_bytes(self) -> bytes:
+        """Give what travels before the body, which may be large and need not be copied."""
+        head = json.dumps(self.head, allow_nan=False, separators=(",", ":")).encode("ascii")
+        return _START.pack(_MARK, len(head), len(self.body)) + head
+
     def to_bytes(self) -> bytes:
         """Give the form that travels."""
-        head = json.dumps(self.head, allow_nan=False, separators=(",", ":")).encode("ascii")
-        return _START.pack(_MARK, len(head), len(self.body)) + head + self.body
+        return self.head_bytes() + self.body
 
 
 class FrameReader:

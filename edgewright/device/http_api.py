@@ -152,6 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         self._timed.until = time.monotonic() + _IDLE_S
+        self.server.begin_reading(self.connection)
         try:
             self._buffered.peek(1)
         except OSError:
@@ -161,6 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         super().handle_one_request()
 
     def finish(self) -> None:
+        self.server.end_reading(self.connection)
         if self._refused:
             # A client that is still sending would lose the answer with the connection: what comes is thrown away for a while.
             with contextlib.suppress(OSError):
@@ -180,6 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer a question about the agent."""
+        self.server.end_reading(self.connection)
         if not self._is_welcome():
             return
         serving = self.api.supervisor.serving
@@ -214,6 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
             if len(body) < length:
                 self.close_connection = True
                 return
+            self.server.end_reading(self.connection)
             self._answer(body)
         finally:
             self.server.give_bytes(length)

@@ -12,10 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 _THREADS = 16
-_SPARE_BYTES = 8 << 20
-
-
+_SPARE_BYTES = 1 << 19
 _CROWDED = 12
+_READING_S = 0.3  # whoever sends a request for longer makes room for others, where there is none
 _BUSY_BODY = b'{"error": {"code": "busy", "message": "there are too many connections: ask again."}}'
 _BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\n"
@@ -40,7 +39,7 @@ class BoundedServer(ThreadingHTTPServer):
         Args:
             place: Host and port; port 0 takes any.
             handler: What serves a connection.
-            request_bytes: Largest body of a request. A few mebibytes more are held at once at most.
+            request_bytes: Largest body of a request. Half a mebibyte more is held at once at most.
 
         Raises:
             OSError: The address cannot be had.
@@ -49,6 +48,7 @@ class BoundedServer(ThreadingHTTPServer):
         self.request_bytes = request_bytes
         self._bytes_left = request_bytes + _SPARE_BYTES
         self._open = 0
+        self._reading: dict[socket.socket, float] = {}
         self._counting = threading.Lock()
         super().__init__(place, handler)
 
@@ -60,7 +60,7 @@ class BoundedServer(ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection, or refuse it where there are too many."""
         with self._counting:
-            full = self._open >= _THREADS
+            full = self._open >= _THREADS and not self._make_room()
             self._open += not full
         if full:
             with contextlib.suppress(OSError):
@@ -86,6 +86,16 @@ class BoundedServer(ThreadingHTTPServer):
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
+    def begin_reading(self, connection: socket.socket) -> None:
+        """Say that a request is awaited on a connection."""
+        with self._counting:
+            self._reading[connection] = time.monotonic()
+
+    def end_reading(self, connection: socket.socket) -> None:
+        """Say that it is there, or comes no more."""
+        with self._counting:
+            self._reading.pop(connection, None)
+
     def take_bytes(self, count: int) -> bool:
         """Take part of what may be held at once."""
         with self._counting:
@@ -98,6 +108,16 @@ class BoundedServer(ThreadingHTTPServer):
         """Give it back."""
         with self._counting:
             self._bytes_left += count
+
+    def _make_room(self) -> bool:
+        """End the connection whose request has been awaited longest; its thread is about to leave."""
+        connection, since = min(self._reading.items(), key=lambda entry: entry[1], default=(None, 0.0))
+        if connection is None or time.monotonic() - since < _READING_S:
+            return False
+        del self._reading[connection]
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RD)
+        return True
 
     def _leave(self) -> None:
         with self._counting:

@@ -18,7 +18,7 @@ from edgewright.device.agent_state import AgentState, Held
 from edgewright.device.download import RESERVE_BYTES, Traffic, download_file
 from edgewright.device.registry_client import RegistryClient
 from edgewright.device.slots import Slots
-from edgewright.device.state_holder import StateHolder, disk_errors
+from edgewright.device.state_holder import DISK_FULL, StateHolder, disk_errors
 from edgewright.errors import DiskFullError
 from edgewright.signed_release import SignedRelease
 
@@ -69,8 +69,9 @@ class Installer:
                 try:
                     self._download(release)
                     self._place(release)
-                except (OSError, DiskFullError):
-                    self._slots.discard_staged(release.bundle_sha256)  # a full disk must not stay full because of it
+                except (OSError, DiskFullError) as cause:
+                    if isinstance(cause, DiskFullError) or cause.errno in DISK_FULL:
+                        self._slots.discard_staged(release.bundle_sha256)  # the disk must not stay full because of it
                     raise
         return True
 
@@ -110,8 +111,11 @@ class Installer:
         if held is None or held.release.bundle_sha256 != release.bundle_sha256:
             return False
         again = Held(release, _now())
-        if not self._slots.is_intact(slot, again):
-            return False
+        try:
+            if not self._slots.is_intact(slot, again):
+                return False
+        except OSError:
+            return False  # what cannot be read here may come over the line
         self._holder.change(lambda state: state.with_slot(slot, again).with_trial(slot))
         return True
 

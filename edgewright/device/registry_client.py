@@ -248,7 +248,10 @@ class RegistryClient:
             )
         if answer.code >= 500:
             return TransferError(f"the registry at {self.url} failed ({answer.code} {answer.reason}).")
-        text = answer.read(200).decode(errors="replace").split("\n")[0]
+        try:
+            text = answer.read(200).decode(errors="replace").split("\n")[0]
+        except (OSError, http.client.HTTPException) as cause:
+            raise _broken(f"the registry at {self.url} refused ({answer.code}) and broke off", cause) from cause
         if answer.code == 400 and _MISSING_ALIAS in text:  # MLflow does not answer 404 to that
             return ResourceMissingError(f"{missing} in the registry at {self.url}.")
         return RegistryError(f"the registry at {self.url} refused ({answer.code}): {text}")

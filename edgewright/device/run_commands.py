@@ -74,9 +74,11 @@ def _healthy(options: argparse.Namespace) -> None:
 
     from edgewright.device.status import RUNNING_NAME
 
-    state = load_config(options).state
+    config = load_config(options)
+    state, address = config.state, f"http://{config.serve.listen}"  # a full disk has no room for the file
     try:
-        address = str(json.loads((state / RUNNING_NAME).read_bytes())["address"])
+        if (state / RUNNING_NAME).exists():
+            address = str(json.loads((state / RUNNING_NAME).read_bytes())["address"])
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(f"{address}/healthz", timeout=_HEALTH_TIMEOUT_S):
             print("healthy")

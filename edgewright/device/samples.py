@@ -7,6 +7,7 @@ samples as arrays of numbers or, where they are windows or rows, as CSV.
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import struct
 import zlib
@@ -188,7 +189,7 @@ def _read_netpbm(path: Path, _: Preprocessing) -> Iterator[Samples]:
     yield np.frombuffer(data, np.uint8, offset=header.end()).reshape(shape)
 
 
-def _read_with_pillow(path: Path, _: Preprocessing) -> Iterator[Samples]:
+def _read_with_pillow(path: Path, preprocessing: Preprocessing) -> Iterator[Samples]:
     try:
         from PIL import Image
     except ImportError as cause:
@@ -196,8 +197,12 @@ def _read_with_pillow(path: Path, _: Preprocessing) -> Iterator[Samples]:
             f"{path} needs Pillow, which is not installed: pip install pillow, or convert it to PGM."
         ) from cause
     with Image.open(path) as image:
-        if image.width * image.height > _IMAGE_MAX_BYTES:
-            raise DataError(f"{path} has {image.width} x {image.height} pixels, too many for one sample.")
+        # Nothing is decoded yet: what cannot be one sample of this model costs no time.
+        if image.width * image.height > math.prod(preprocessing.raw_shape[:2]):
+            raise DataError(
+                f"{path} has {image.width} x {image.height} pixels, too many for one sample of "
+                f"{list(preprocessing.raw_shape)}."
+            )
         if image.mode not in ("L", "RGB"):
             raise DataError(f"{path} has the mode {image.mode}: convert it to 8-bit grey or RGB.")
         yield np.asarray(image, np.uint8)[np.newaxis]

@@ -2,7 +2,8 @@
 
 ``POST <spool.url>/v1/batches`` with the device's name and the items; the answer names, by epoch, the ranges of sequences
 that are durable there, or refused for good. An acknowledgement that is lost leads to the same items being sent again, and
-the receiver knows them by their numbers. No redirect is followed: the token would go along.
+the receiver knows them by their numbers. An item is given up on the receiver's own word alone: proxies, captive portals and
+servers of something else answer 400 and 413, too. No redirect is followed: the token would go along.
 """
 
 from __future__ import annotations
@@ -26,19 +27,27 @@ from edgewright.strict_json import Fields, load_json
 PATH = "/v1/batches"
 _BATCH_BYTES = 256 << 10
 _ANSWER_MAX_BYTES = 256 << 10
+_REFUSAL_MAX_BYTES = 4096
 _GZIP_FROM_BYTES = 512
 _DEADLINE_S = 120.0
 _LOOK_S = 1.0
 _STUBBORN = (400, 413, 422)
-"""Answers that will be the same for the same items: fewer are sent next, and a single one is given up."""
+"""Answers that may be the same for the same items: fewer are sent next."""
+_FOR_GOOD = "for_good"
+"""Field of a refusal by which the receiver says that it will never take what was sent: a single item is given up."""
 
 
 class SendError(EdgewrightError):
-    """The receiver cannot be reached, refused, or answered something else than asked."""
+    """The receiver cannot be reached, refused, or answered something else than asked.
 
-    def __init__(self, message: str, status: int | None = None) -> None:
+    Attributes:
+        status: What it answered; None where nothing came.
+        is_final: Whether the receiver itself says that it will never take what was sent.
+    """
+
+    def __init__(self, message: str, status: int | None = None, is_final: bool = False) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.is_final = status, is_final
 
 
 @dataclass
@@ -136,6 +145,8 @@ class Sender:
             if len(batch) > 1:
                 self._items = len(batch) // 2
                 raise
+            if not error.is_final:
+                raise
             stored, refused = set(), set(batch)
         done = [item for item in batch if item in stored or item in refused]
         if not done:
@@ -180,12 +191,16 @@ class Sender:
         headers = dict(self._headers)
         if len(body) >= _GZIP_FROM_BYTES and len(packed := pack(body)) < 0.9 * len(body):
             body, headers["Content-Encoding"] = packed, "gzip"
+        line: socket.socket | None = None
         with closing(self._connection()) as connection:
-            # The time-out is one silence's; a receiver that drips is cut off by this.
-            cut = threading.Timer(_DEADLINE_S, _shut, [connection])
+            # The time-out is one silence's; a receiver that drips is cut off by this. An answer with "Connection: close"
+            # takes the socket away from the connection.
+            cut = threading.Timer(_DEADLINE_S, lambda: _shut(line or connection.sock))
             cut.daemon = True
             cut.start()
             try:
+                connection.connect()
+                line = connection.sock
                 connection.request("POST", self._path, body, headers)
                 self.figures.sent_bytes += len(body)
                 answer = connection.getresponse()
@@ -195,7 +210,8 @@ class Sender:
             finally:
                 cut.cancel()
         if answer.status != 200:
-            raise SendError(f"the receiver at {self._host} refused: {_told(answer, data)}", answer.status)
+            text = f"the receiver at {self._host} refused: {_told(answer, data)}"
+            raise SendError(text, answer.status, _is_final(data))
         if len(data) > _ANSWER_MAX_BYTES:
             raise SendError(f"the receiver at {self._host} answered more than {_ANSWER_MAX_BYTES} bytes.")
         place = f"the answer of the receiver at {self._host}"
@@ -226,12 +242,23 @@ def _told(answer: http.client.HTTPResponse, data: bytes) -> str:
     return f"{answer.status} {answer.reason[:60]} {text}.{hint}"
 
 
+def _is_final(data: bytes) -> bool:
+    """Whether the body of a refusal is the receiver's, and says that the same items will be refused again."""
+    if len(data) > _REFUSAL_MAX_BYTES:
+        return False
+    try:
+        told = load_json(data, "a refusal", SendError)
+    except SendError:
+        return False
+    return isinstance(told, dict) and told.get(_FOR_GOOD) is True
+
+
 def _reason(cause: BaseException) -> str:
     return "no answer in time" if isinstance(cause, TimeoutError) else str(cause)[:200] or type(cause).__name__
 
 
-def _shut(connection: http.client.HTTPConnection) -> None:
-    """Wake whoever waits for this connection, with an error."""
+def _shut(line: socket.socket | None) -> None:
+    """Wake whoever waits for this line, with an error."""
     with suppress(OSError):
-        if isinstance(connection.sock, socket.socket):
-            connection.sock.shutdown(socket.SHUT_RDWR)
+        if line is not None:
+            line.shutdown(socket.SHUT_RDWR)

@@ -27,6 +27,7 @@ from edgewright.device.status import RUNNING_NAME, describe_state
 from edgewright.device.supervisor import Supervisor
 from edgewright.device.updating import Updating
 from edgewright.durable import replace_file
+from edgewright.errors import AgentStateError, DiskFullError
 from edgewright.strict_json import dump_json
 
 TICK_S = 0.25
@@ -69,9 +70,7 @@ class AgentService:
             stack.enter_context(events)
             stack.callback(supervisor.stop)
             api = stack.enter_context(HttpApi(config, supervisor, events, self.describe))
-            with disk_errors(config.state):
-                running = {"pid": os.getpid(), "address": api.address}
-                replace_file(config.state / RUNNING_NAME, dump_json(running))
+            _say_running(config, events, api.address)
             stack.callback((config.state / RUNNING_NAME).unlink, missing_ok=True)
             if holder.damage is not None:
                 events.event("alarm", about="state", reason=f"its predecessor was taken: {holder.damage}")
@@ -108,6 +107,15 @@ class AgentService:
             told_at = now if status else told_at
             notifier.alive(status)
         notifier.stopping()
+
+
+def _say_running(config: AgentConfig, events: Events, address: str) -> None:
+    """Write where this agent is found. A disk without room for that is no reason not to serve."""
+    try:
+        with disk_errors(config.state):
+            replace_file(config.state / RUNNING_NAME, dump_json({"pid": os.getpid(), "address": address}))
+    except (DiskFullError, AgentStateError) as error:
+        events.event("alarm", about="state", reason=f"{RUNNING_NAME} was not written: {error}")
 
 
 def _words(supervisor: Supervisor) -> str:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from edgewright.device.answer import BusyError, Reply, WorkerLostError
+from edgewright.device.answer import BusyError, ReadingTimeoutError, Reply, WorkerLostError
 from edgewright.device.worker_link import NotTakenError
 from edgewright.errors import EdgewrightError
 
@@ -91,8 +91,8 @@ class Shadow:
             try:
                 found = self._link.ask(body, content_type, time.monotonic() + self._patience_s)
                 agreeing = self._agree(running, found)
-            except (BusyError, NotTakenError, WorkerLostError):
-                continue  # the end of a worker is counted by who watches it
+            except (BusyError, NotTakenError, WorkerLostError, ReadingTimeoutError):
+                continue  # the end of a worker is counted by who watches it; a request not read says nothing of a model
             except EdgewrightError:
                 agreeing = 0  # what the running model answers, the new one must answer too
             with self._changed:

@@ -11,7 +11,9 @@ crash leaves of an emptied slot is never looked at, so that emptying needs no fl
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+import stat
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgewright.bundle_file import BundleFile
@@ -80,12 +82,20 @@ class Slots:
         remove_tree(self._slots / slot)
 
     def is_intact(self, slot: SlotName, held: Held) -> bool:
-        """Say whether a slot has exactly the signed bytes."""
-        try:
-            check_files(self._slots / slot, held.release.files)
-        except (IntegrityError, OSError):
-            return False
-        return True
+        """Say whether a slot has exactly the signed bytes, all of which are read.
+
+        Raises:
+            OSError: It cannot be looked at now; that says nothing about what is there.
+        """
+        return _holds(lambda: check_files(self._slots / slot, held.release.files))
+
+    def is_complete(self, slot: SlotName, held: Held) -> bool:
+        """Say whether a slot has the signed files by name and size, which takes no time; its worker reads the bytes.
+
+        Raises:
+            OSError: It cannot be looked at now; that says nothing about what is there.
+        """
+        return _holds(lambda: _check_sizes(self._slots / slot, held.release.files))
 
 
 def check_files(folder: Path, files: Sequence[BundleFile]) -> None:
@@ -93,18 +103,34 @@ def check_files(folder: Path, files: Sequence[BundleFile]) -> None:
 
     Raises:
         IntegrityError: It has not.
+        OSError: It cannot be read.
     """
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    wanted = [file.name for file in files]
-    if names != wanted:
-        raise IntegrityError(f"{folder} has the files {names}, the signed release has {wanted}.")
+    _check_sizes(folder, files)
     for file in files:
         path = folder / file.name
-        if path.is_symlink() or not path.is_file() or path.stat().st_size != file.size_bytes:
-            raise IntegrityError(f"{path} is not the file of {file.size_bytes} bytes that was signed.")
         digest = hashlib.sha256()
         with path.open("rb") as stream:
             while chunk := stream.read(_READ_BYTES):
                 digest.update(chunk)
         if digest.hexdigest() != file.sha256:
             raise IntegrityError(f"{path} has the sha256 {digest.hexdigest()}, signed is {file.sha256}.")
+
+
+def _check_sizes(folder: Path, files: Sequence[BundleFile]) -> None:
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    wanted = [file.name for file in files]
+    if names != wanted:
+        raise IntegrityError(f"{folder} has the files {names}, the signed release has {wanted}.")
+    for file in files:
+        path = folder / file.name
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size != file.size_bytes:
+            raise IntegrityError(f"{path} is not the file of {file.size_bytes} bytes that was signed.")
+
+
+def _holds(check: Callable[[], None]) -> bool:
+    try:
+        check()
+    except (IntegrityError, FileNotFoundError):
+        return False
+    return True

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edgewright.device.spool_file import SPOOL_NAME, Row, SpoolFile, is_damage, is_lack_of_room, pack, unpack
+from edgewright.device.spool_file import SPOOL_NAME, TROUBLE, Row, SpoolFile, is_damage, is_lack_of_room, pack, unpack
 from edgewright.device.spool_memory import Memory, Pending, Priority
 
 LINE_MAX_BYTES = 1 << 20
@@ -118,7 +118,7 @@ class Spool:
         else:
             self.write_pending()
         if self._file_lock.acquire(timeout=timeout_s):
-            with suppress(sqlite3.Error, OSError):
+            with suppress(*TROUBLE):
                 self._file.close()
             self._file_lock.release()
 
@@ -187,7 +187,7 @@ class Spool:
                 if broken := [row for row, item in read if item is None]:
                     self._damaged += len(broken)
                     self._file.remove(broken)
-            except (sqlite3.Error, OSError) as error:
+            except TROUBLE as error:
                 self._recover(error)
                 return ()
         return tuple(item for _, item in read if item is not None)
@@ -199,7 +199,7 @@ class Spool:
                 return False
             try:
                 self._file.remove([item.row for item in items])
-            except (sqlite3.Error, OSError) as error:
+            except TROUBLE as error:
                 self._recover(error)
                 return False
         return True
@@ -259,7 +259,7 @@ class Spool:
                     rows = [self._row(pending, line) for pending, line in packed if pending in batch]
                     evicted, turned_away = self._file.add(rows)
                     break
-                except (sqlite3.Error, OSError) as error:
+                except TROUBLE as error:
                     self._recover(error)
                     if is_lack_of_room(error):
                         self._give_up(batch, [each for each in batch if each.priority == Priority.LOW])
@@ -290,7 +290,7 @@ class Spool:
             return
         try:
             self._file.open()
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             if not is_damage(error):
                 raise
             self._set_aside(error)
@@ -302,7 +302,7 @@ class Spool:
             try:
                 self._set_aside(error)
                 return
-            except (sqlite3.Error, OSError) as second:
+            except TROUBLE as second:
                 error = second
         if not is_lack_of_room(error):
             with suppress(sqlite3.Error):

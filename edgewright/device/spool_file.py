@@ -3,6 +3,10 @@
 What is kept of an item is its line, compressed with a checksum: rotten bytes are noticed when it is read. The bound
 covers the database, its write-ahead log and what was set aside of a damaged one. One connection, held exclusively: no
 reader can keep the log from being written back and let it grow, and its index is in memory, not in a file of its own.
+
+SQLite gives back what a rotten byte made of a value, another type too: lines are read as bytes whatever they have become,
+so that each is judged by its own checksum. The schema does not demand their type: the check at the start would then give
+up the whole file for one of them.
 """
 
 from __future__ import annotations
@@ -28,6 +32,11 @@ _RESERVE_PAGES = 64
 _DAMAGED_MOST = 1 << 20
 _EVICTED_AT_ONCE = 8
 _GZIP = 16 + zlib.MAX_WBITS
+TROUBLE = (sqlite3.Error, OSError, UnicodeDecodeError)
+"""What a disk, or rotten bytes, can bring about: SQLite's messages quote names from the file, which are text no more."""
+# The last two are what a rotten schema or header looks like: the statements themselves are sound.
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY)
+_LINE = "coalesce(CAST(line AS BLOB), x'')"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (place INTEGER PRIMARY KEY, priority INTEGER NOT NULL, line BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS items_by_value ON items (priority, place);
@@ -68,7 +77,9 @@ def unpack(data: bytes, limit: int) -> bytes | None:
 
 def is_damage(error: Exception) -> bool:
     """Say whether an error means that the file's contents are broken, not that the disk is full or busy."""
-    return isinstance(error, sqlite3.Error) and _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    if isinstance(error, UnicodeDecodeError):
+        return True
+    return isinstance(error, sqlite3.Error) and _code(error) in _DAMAGE
 
 
 def is_lack_of_room(error: Exception) -> bool:
@@ -77,7 +88,7 @@ def is_lack_of_room(error: Exception) -> bool:
 
 
 class SpoolFile:
-    """The file in one folder. Not thread-safe: the owner locks. Every method raises sqlite3.Error or OSError.
+    """The file in one folder. Not thread-safe: the owner locks. Every method raises what `TROUBLE` names.
 
     On a full disk it goes on within the room that it has: the log keeps its length and is written over, the file does not
     grow while little is free, and what is new takes the place of what is worth least.
@@ -108,6 +119,7 @@ class SpoolFile:
         self.folder.mkdir(parents=True, exist_ok=True)
         made = not self.path.exists()
         connection = sqlite3.connect(self.path, timeout=0.2, isolation_level=None, check_same_thread=False)
+        connection.text_factory = _any_text
         try:
             for setting in (
                 "locking_mode = EXCLUSIVE",
@@ -175,13 +187,13 @@ class SpoolFile:
         size = 0
         priorities = self._connection.execute("SELECT DISTINCT priority FROM items ORDER BY priority DESC").fetchall()
         for (priority,) in priorities:
-            wanted = "SELECT place, priority, line FROM items WHERE priority = ? ORDER BY place LIMIT ?"
+            wanted = f"SELECT place, {_LINE} FROM items WHERE priority = ? ORDER BY place LIMIT ?"
             with closing(self._connection.execute(wanted, (priority, count - len(found)))) as rows:
-                for row in rows:
-                    size += len(row[2])
+                for place, line in rows:
+                    size += len(line)
                     if found and (size > limit_bytes or len(found) >= count):
                         return found
-                    found.append(Row(*row))
+                    found.append(Row(place, priority, line))
             if len(found) >= count:
                 break
         return found
@@ -306,6 +318,11 @@ def _is_whole(connection: sqlite3.Connection) -> bool:
     return found == _FORMAT
 
 
+def _any_text(data: bytes) -> str:
+    """Text that came about by a rotten byte need not be text."""
+    return data.decode(errors="replace")
+
+
 def _damage(text: str) -> sqlite3.DatabaseError:
     error = sqlite3.DatabaseError(text)
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
@@ -321,8 +338,9 @@ def _readable(path: Path, save_from: int, limit_bytes: int) -> list[Row]:
     kept: deque[Row] = deque()
     size = 0
     with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=1)) as connection:
-        for place, priority, line in connection.execute("SELECT place, priority, line FROM items ORDER BY place"):
-            if not isinstance(line, bytes) or not isinstance(priority, int) or priority < save_from:
+        connection.text_factory = _any_text
+        for place, priority, line in connection.execute(f"SELECT place, priority, {_LINE} FROM items ORDER BY place"):
+            if not isinstance(priority, int) or priority < save_from:
                 continue
             kept.append(Row(place, priority, line))
             size += len(line)

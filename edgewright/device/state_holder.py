@@ -13,6 +13,8 @@ from edgewright.durable import flush_folder, make_folder, remove_leftovers
 from edgewright.errors import AgentLockedError, AgentStateError, DiskFullError
 from edgewright.machine_lock import exclusive_lock
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says when there is no room."""
 _LOCK_NAME = "lock"
 
 
@@ -106,7 +108,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as cause:
-        if cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        if cause.errno in DISK_FULL:
             raise DiskFullError(
                 f"the disk that holds {folder} is full: make room there. What serves goes on, nothing was switched."
             ) from cause

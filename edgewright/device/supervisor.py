@@ -186,7 +186,7 @@ class Supervisor:
         """End workers that were replaced, once nobody waits for them any more."""
         stay = []
         for runner, since in self._leaving:
-            if runner.link.idle or now - since > 2 * self._config.serve.deadline_s:
+            if runner.link.idle or now - since > 3 * self._config.serve.deadline_s:  # waiting, reading, answering
                 runner.link.end("another release serves")
             else:
                 stay.append((runner, since))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -76,11 +77,15 @@ def has_factory(slots: Slots) -> bool:
 
 
 def is_usable(state: AgentState, slots: Slots, place: Place) -> bool:
-    """Say whether a place has what it should have; the factory's bundle is verified by its worker."""
+    """Say whether a place has what it should have, by names and sizes: its bytes are verified by its worker.
+
+    Raises:
+        OSError: It cannot be looked at now.
+    """
     if place == "factory":
         return has_factory(slots)
     held = state.held(place)
-    return held is not None and slots.is_intact(place, held)
+    return held is not None and slots.is_complete(place, held)
 
 
 def fall_back_place(state: AgentState, slots: Slots) -> Place | None:
@@ -89,8 +94,9 @@ def fall_back_place(state: AgentState, slots: Slots) -> Place | None:
         held, on_trial = state.slots[name], state.trial is not None and state.trial.slot == name
         if name != state.active and held is not None and not on_trial:
             refused = state.is_refused(held.release.bundle_sha256)
-            if not refused and slots.is_intact(name, held):
-                return name
+            with suppress(OSError):  # what cannot be looked at now is no place to go back to
+                if not refused and slots.is_complete(name, held):
+                    return name
     return "factory" if state.active != "factory" and has_factory(slots) else None
 
 

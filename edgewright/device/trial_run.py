@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from typing import Any
 
 from edgewright.device.agent_config import AgentConfig
@@ -19,6 +20,7 @@ from edgewright.device.supervisor_state import (
     without_trial,
 )
 from edgewright.device.trial import TrialFigures, judge_trial
+from edgewright.device.worker_link import Blames
 from edgewright.device.worker_runner import Runner, Starter
 
 
@@ -36,8 +38,9 @@ class TrialRun:
         self._health, self._patience_s = config.health, config.serve.deadline_s
         self._holder, self._slots, self._starter, self._events = holder, slots, starter, events
         self._on_trial: tuple[SlotName, str] | None = None
-        self._began_at = 0.0
+        self._began_at = self._start_at = 0.0
         self._failure = "this agent was ended during them"
+        self._blames: Blames = "release"
         self.runner: Runner | None = None
         self.shadow: Shadow | None = None
 
@@ -55,8 +58,8 @@ class TrialRun:
         found = trial_of(self._holder.state)
         if found != self._on_trial:
             self._end_worker("another bundle came in its place")
-            self._on_trial, self._began_at = found, now
-            self._failure = "this agent was ended during them"
+            self._on_trial, self._began_at, self._start_at = found, now, now
+            self._failure, self._blames = "this agent was ended during them", "release"
         if self._on_trial is None:
             return None
         if self.runner is not None:
@@ -64,7 +67,8 @@ class TrialRun:
             if self.runner.link.phase == "ended" and self._note_end(self.runner):
                 return None
         if self.runner is None:
-            if alone or running is None or running.is_ready:  # one start at a time: a small device has one processor
+            # One start at a time: a small device has one processor.
+            if now >= self._start_at and (alone or running is None or running.is_ready):
                 self._start(now)
             return None
         return self._judge(self.runner, now, running, alone)
@@ -73,17 +77,8 @@ class TrialRun:
         """End the worker. An end on purpose is no start that failed."""
         if self.runner is None or self._on_trial is None:
             return
-        on_trial = self._on_trial
-
-        def step(state: AgentState) -> AgentState:
-            if state.trial is None or trial_of(state) != on_trial:
-                return state
-            return dataclasses.replace(
-                state, trial=dataclasses.replace(state.trial, starts=max(0, state.trial.starts - 1))
-            )
-
         if self.runner.link.phase != "ended":
-            changed(self._holder, self._events, step)
+            self._take_start_back()
         self._end_worker("the agent ends")
 
     def describe(self, now: float) -> dict[str, Any] | None:
@@ -110,7 +105,10 @@ class TrialRun:
             runner.ready_at = now
             self._events.event("trial_ready", version=runner.version, bundle=runner.bundle_sha256)
         if runner.is_ready and self.shadow is None and running is not None and running.is_ready:
-            self.shadow = Shadow(runner.link, _answers(running), _answers(runner), self._patience_s, self._events.count)
+            with suppress(RuntimeError):  # the system gives no thread: the next turn tries again
+                self.shadow = Shadow(
+                    runner.link, _answers(running), _answers(runner), self._patience_s, self._events.count
+                )
         compared, agreeing = self.shadow.figures if self.shadow else (0, 0)
         ready_s = None if runner.ready_at is None else now - runner.ready_at
         verdict = judge_trial(TrialFigures(now - self._began_at, ready_s, compared, agreeing, alone), self._health)
@@ -128,10 +126,8 @@ class TrialRun:
         if state.trial is None or held is None:
             return
         if state.trial.starts >= STARTS_ALLOWED:
-            self._reject(f"{state.trial.starts} starts failed, the last: {self._failure}")
-            return
-        if not self._slots.is_intact(slot, held):
-            self._reject("its slot was damaged.", refuse=False)
+            reason = f"{state.trial.starts} starts failed, the last: {self._failure}"
+            self._reject(reason, refuse=self._blames == "release")
             return
         on_trial = self._on_trial
         counted = changed(
@@ -143,30 +139,49 @@ class TrialRun:
             return
         self._events.count("worker_starts")
         try:
+            if not self._slots.is_complete(slot, held):
+                self._reject("its slot was damaged.", refuse=False)
+                return
             self.runner = self._starter.start(slot, held, on_trial=True)
-        except OSError as error:
-            self._failure = f"it could not be started: {error}"
+        except (OSError, RuntimeError) as error:  # the system's fault: it may give in a second what it refuses now
+            self._failure, self._blames, self._start_at = f"it could not be started: {error}", "disk", now + 1.0
         else:
             self._events.event("trial_started", version=held.release.version, bundle=sha256)
+
+    def _take_start_back(self) -> None:
+        on_trial = self._on_trial
+
+        def step(state: AgentState) -> AgentState:
+            if state.trial is None or trial_of(state) != on_trial:
+                return state
+            return dataclasses.replace(
+                state, trial=dataclasses.replace(state.trial, starts=max(0, state.trial.starts - 1))
+            )
+
+        changed(self._holder, self._events, step)
 
     def _note_end(self, runner: Runner) -> bool:
         """Take note of a worker's end; True when that was also the trial's."""
         ending = runner.link.ending
         self._failure = ending.reason if ending else "it ended"
+        self._blames = ending.blames if ending else "release"
         self._events.count("worker_ends")
         self._events.event("trial_failed", version=runner.version, reason=self._failure)
         self._end_worker("")
-        if ending is not None and ending.deterministic:
-            self._reject(self._failure)
+        if self._blames == "request":
+            self._take_start_back()
+        elif ending is not None and ending.deterministic:
+            self._reject(self._failure, refuse=self._blames == "release")
             return True
         return False
 
     def _commit(self, runner: Runner, compared: int, agreeing: int) -> Runner | None:
         on_trial = self._on_trial
-        after = changed(
-            self._holder, self._events, lambda state: state.committed() if trial_of(state) == on_trial else state
-        )
-        if after is None or after.active != runner.place:
+        changed(self._holder, self._events, lambda state: state.committed() if trial_of(state) == on_trial else state)
+        # What stands there counts: a write that failed only in its last flush has happened all the same.
+        state = self._holder.state
+        held = state.held(runner.place)
+        if state.active != runner.place or held is None or held.release.bundle_sha256 != runner.bundle_sha256:
             return None  # the state cannot be written now, or another bundle came: the next turn sees to it
         if self.shadow is not None:
             self.shadow.stop()
@@ -191,10 +206,10 @@ class TrialRun:
             return
         self._end_worker("its trial has ended")
         self._on_trial = None
+        empty_slot(self._slots, self._events, slot)  # before it is told: the next installation may be waiting
         self._events.count("rollbacks")
         version = held.release.version if held else None
         self._events.event("rollback", version=version, bundle=sha256, reason=reason)
-        empty_slot(self._slots, self._events, slot)
 
     def _end_worker(self, reason: str) -> None:
         if self.shadow is not None:

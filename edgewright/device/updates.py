@@ -44,7 +44,13 @@ try:
     from tuf.api.metadata import Metadata, Root, Signed, TargetFile, Targets
     from tuf.ngclient import Updater, UpdaterConfig
 
-    from edgewright.device.fetcher import MetadataFetcher
+    from edgewright.device.fetcher import (
+        ROOT_MAX_BYTES,
+        SNAPSHOT_MAX_BYTES,
+        TARGETS_MAX_BYTES,
+        TIMESTAMP_MAX_BYTES,
+        MetadataFetcher,
+    )
 finally:
     if _BOTO3 is None:
         del sys.modules["boto3"]
@@ -53,10 +59,10 @@ _FOLDER = "metadata"
 _LIMITS = UpdaterConfig(
     max_root_rotations=256,
     max_delegations=4,  # targets, then the device's own role: nothing else can name its files
-    root_max_length=1 << 18,
-    timestamp_max_length=1 << 14,
-    snapshot_max_length=1 << 20,
-    targets_max_length=1 << 21,  # two thousand delegated roles take 800 kB
+    root_max_length=ROOT_MAX_BYTES,
+    timestamp_max_length=TIMESTAMP_MAX_BYTES,
+    snapshot_max_length=SNAPSHOT_MAX_BYTES,
+    targets_max_length=TARGETS_MAX_BYTES,
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from typing import Any
@@ -20,6 +21,7 @@ from edgewright.errors import EdgewrightError, EnrolmentError, TrustError
 from edgewright.signed_release import SignedRelease
 
 _ROOT_MAX_BYTES = 1 << 18
+_FIGURES = re.compile(r"\d+")
 
 
 class Updating:
@@ -129,9 +131,13 @@ class Updating:
             self._told.pop("clock", None)
 
     def _tell(self, kind: str, key: str, reason: str, **facts: str) -> None:
-        """Tell a trouble once, until it is another one or over: a week offline is one line, not two thousand."""
-        if self._told.get(key) != reason:
-            self._told[key] = reason
+        """Tell a trouble once, until it is another one or over: a week offline is one line, not two thousand.
+
+        Figures alone make no other one: a wrong clock says another time with each question.
+        """
+        trouble = _FIGURES.sub("0", reason)
+        if self._told.get(key) != trouble:
+            self._told[key] = trouble
             self._events.event(kind, reason=reason, **facts)
 
 

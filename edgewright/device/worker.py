@@ -9,7 +9,7 @@ it ends when its line is closed, and the kernel's alarm ends it when its heart, 
 
 from __future__ import annotations
 
-import json
+import functools
 import os
 import resource
 import select
@@ -49,7 +49,8 @@ def main() -> int:
     try:
         answerer, report = prove(Path(job["folder"]), job)
     except RefusedError as refusal:
-        heart.send(Frame({"kind": "refused", "reason": str(refusal), "deterministic": refusal.deterministic}))
+        facts = {"reason": str(refusal), "deterministic": refusal.deterministic, "blames": refusal.blames}
+        heart.send(Frame({"kind": "refused", **facts}))
         return 1
     heart.watch_beats_alone()
     heart.send(Frame({"kind": "ready", **report}))
@@ -60,9 +61,12 @@ def main() -> int:
 def _serve(frames: _Frames, answerer: Answerer, send: Callable[[Frame], None]) -> None:
     while (request := frames.next()) is not None:
         number, head = request.head["number"], request.head
+        has_read = Frame({"kind": "read", "number": number})
         try:
-            answer = answerer.answer(request.body, head["content_type"], head["deadline_s"])
-            send(Frame({"kind": "answer", "number": number, **answer.facts}, json.dumps(answer.answers).encode()))
+            answer = answerer.answer(
+                request.body, head["content_type"], head["deadline_s"], functools.partial(send, has_read)
+            )
+            send(Frame({"kind": "answer", "number": number, **answer.facts}, answer.body()))
         except EdgewrightError as error:
             code, usable = answerer.look_into(error)
             send(Frame({"kind": "trouble", "number": number, "code": code, "message": str(error), "usable": usable}))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
+import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewright.device.answer import CONTENT_TYPES, JSON, MOST_MEANS
+from edgewright.device.answer import ANSWER_MAX_BYTES, CONTENT_TYPES, JSON, LABEL_CHARACTERS, MOST_MEANS
 from edgewright.device.samples import read_samples
 from edgewright.errors import DataError, DeadlineError, EdgewrightError, EngineError
 from edgewright.manifest import Manifest
@@ -24,6 +26,7 @@ from edgewright.strict_json import Fields, load_json
 
 _NAME = "the request"
 _CHECK_S = 5.0  # longest time for the sample that tells whether a model still answers
+_LABELS_TOLD = 100  # of a model's; the agent has little memory
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,24 @@ class WorkerAnswer:
 
     Attributes:
         answers: One object per sample.
-        facts: ``labels``, ``values``, ``confidences`` and ``input_mean``, see `edgewright.device.answer.Reply`.
+        facts: ``values``, ``confidences`` and ``input_mean``, see `edgewright.device.answer.Reply`.
     """
 
     answers: list[dict[str, Any]]
     facts: dict[str, Any]
+
+    def body(self) -> bytes:
+        """Give the answers as they travel.
+
+        Raises:
+            DataError: They are more than the agent takes at once.
+        """
+        body = json.dumps(self.answers, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(body) > ANSWER_MAX_BYTES:
+            raise DataError(
+                f"{_NAME} has an answer of {len(body)} bytes, more than {ANSWER_MAX_BYTES}: ask for fewer samples at once."
+            )
+        return body
 
 
 class Answerer:
@@ -53,21 +69,30 @@ class Answerer:
         self._predictor, self._known, self._most = predictor, known_sample, most_samples
         self._asked = 0  # samples of the request at work
 
-    def answer(self, body: bytes, content_type: str, deadline_s: float) -> WorkerAnswer:
+    def answer(
+        self, body: bytes, content_type: str, deadline_s: float, on_read: Callable[[], None] = lambda: None
+    ) -> WorkerAnswer:
         """Answer on one request.
+
+        Args:
+            body: The request.
+            content_type: What it is.
+            deadline_s: Longest time for the model, which begins once the request is read.
+            on_read: Called at that moment: until then the time is the request's, after that the model's.
 
         Raises:
             DataError: It holds no samples that the model takes.
             DeadlineError: The model was not done in time.
             EngineError: The model has no answer.
         """
-        stop_at = time.monotonic() + deadline_s
         self._asked = 0
         try:
             raw = self._read(body, content_type)
         except MemoryError as error:
             raise DataError(f"{_NAME} takes more memory than this worker may have: ask for less at once.") from error
         self._asked = len(raw)
+        on_read()
+        stop_at = time.monotonic() + deadline_s
         try:
             decisions = self._predictor.predict(raw, stop_at - time.monotonic())
         except EngineError as error:
@@ -102,6 +127,7 @@ class Answerer:
 
     def _read(self, body: bytes, content_type: str) -> NDArray[Any]:
         if content_type == JSON:
+            self._check_json(body)
             fields = Fields(load_json(body, _NAME, DataError), _NAME, DataError)
             samples = fields.array("samples")
             fields.end()
@@ -122,16 +148,30 @@ class Answerer:
                 raise DataError(f"{_NAME} cannot be read: {error!r:.300}") from error
         return np.concatenate(parts)
 
+    def _check_json(self, body: bytes) -> None:
+        """Refuse, before it is parsed, what holds more numbers or lists than the most samples have."""
+        shape = self._predictor.preprocessing.raw_shape
+        numbers = self._most * math.prod(shape)
+        lists = 1 + self._most * sum(math.prod(shape[:depth]) for depth in range(len(shape) + 1))
+        if body.count(b",") >= numbers or body.count(b"[") > lists:
+            raise DataError(f"{_NAME} holds more than {self._most} samples of {list(shape)}: ask for fewer at once.")
+
 
 def describe_model(manifest: Manifest) -> dict[str, Any]:
     """Say what a model is and what it takes, for people and for the comparison of two models."""
     post, pre = manifest.postprocessing, manifest.preprocessing
+    answers = post.to_json()
+    if len(labels := answers.get("labels", ())) > _LABELS_TOLD:
+        answers |= {
+            "labels": [each[:LABEL_CHARACTERS] for each in labels[:_LABELS_TOLD]],
+            "number_of_labels": len(labels),
+        }
     return {
         "name": manifest.model,
         "target": manifest.target,
         "variant": manifest.variant,
         "build": manifest.build,
-        "answers": post.to_json(),
+        "answers": answers,
         "takes": {
             "kind": pre.kind,
             "dtype": pre.dtype,
@@ -169,7 +209,10 @@ def _as_file(body: bytes) -> Iterator[Path]:
 def _answers(post: Postprocessing, decisions: Decisions) -> list[dict[str, Any]]:
     pairs = zip(decisions.label_index.tolist(), decisions.score.tolist(), strict=True)
     if isinstance(post, Classification):
-        return [{"label": post.labels[index], "label_index": index, "probability": score} for index, score in pairs]
+        return [
+            {"label": post.labels[index][:LABEL_CHARACTERS], "label_index": index, "probability": score}
+            for index, score in pairs
+        ]
     if isinstance(post, AnomalyScore):
         return [{"label": post.labels[index], "score": score, "threshold": post.threshold} for index, score in pairs]
     return [{"quantity": post.quantity, "value": score, "unit": post.unit} for _, score in pairs]
@@ -177,9 +220,5 @@ def _answers(post: Postprocessing, decisions: Decisions) -> list[dict[str, Any]]
 
 def _decided(post: Postprocessing, decisions: Decisions) -> dict[str, Any]:
     scores = decisions.score.tolist()
-    labels = [post.labels[index] for index in decisions.label_index.tolist()]
-    if isinstance(post, Classification):
-        return {"labels": labels, "confidences": scores, "values": []}
-    if isinstance(post, AnomalyScore):
-        return {"labels": labels, "confidences": [], "values": scores}
-    return {"labels": [], "confidences": [], "values": scores}
+    is_classification = isinstance(post, Classification)
+    return {"confidences": scores if is_classification else [], "values": [] if is_classification else scores}

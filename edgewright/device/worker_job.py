@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from edgewright.bundle_file import BundleFile
 from edgewright.device.frames import Frame
 
 LAST_WORDS = 300
@@ -33,6 +34,7 @@ class WorkerJob:
         request_bytes: Largest request.
         latency_p95_ms: Greatest figure of the self-test; None where it is only reported.
         peak_memory_mib: Likewise.
+        files: What was signed, to tell a damaged disk from a bundle that contradicts itself; empty for the factory's.
     """
 
     folder: Path
@@ -44,6 +46,7 @@ class WorkerJob:
     request_bytes: int
     latency_p95_ms: float | None = None
     peak_memory_mib: float | None = None
+    files: tuple[BundleFile, ...] = ()
 
     def to_frame(self) -> Frame:
         """Give the first message to a worker."""

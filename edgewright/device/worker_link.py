@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import selectors
+import signal
 import socket
 import subprocess
 import threading
@@ -19,7 +20,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from edgewright.device.answer import ANSWER_MAX_BYTES, BusyError, Reply, WorkerLostError, read_reply
+from edgewright.device.answer import (
+    ANSWER_MAX_BYTES,
+    BusyError,
+    ReadingTimeoutError,
+    Reply,
+    WorkerLostError,
+    read_reply,
+)
 from edgewright.device.frames import Frame, FrameError, FrameReader
 from edgewright.device.worker_job import LAST_WORDS, WorkerJob, describe_end, start_worker
 from edgewright.errors import DeadlineError, EdgewrightError
@@ -33,6 +41,9 @@ _STDERR_BYTES = 4096
 _REASON_CHARACTERS = 600
 
 
+Blames = Literal["release", "disk", "request"]
+
+
 @dataclass(frozen=True)
 class Ending:
     """How a worker ended.
@@ -40,10 +51,13 @@ class Ending:
     Attributes:
         reason: In words.
         deterministic: Another start would end the same way.
+        blames: Whose fault it is: the ``release``'s; the ``disk``'s, which did not give the signed bytes; or the
+            ``request``'s that was being read, which the model never saw.
     """
 
     reason: str
     deterministic: bool = False
+    blames: Blames = "release"
 
 
 class NotTakenError(EdgewrightError):
@@ -60,6 +74,10 @@ class WorkerLink:
             job: What for.
             now: Clock of the deadlines that `check` looks at, seconds.
             on_change: Called, from another thread, when the worker has become ready or has ended.
+
+        Raises:
+            OSError: The system cannot start it.
+            RuntimeError: The system gives no thread.
         """
         self.job, self._now, self._on_change = job, now, on_change
         self.phase: Literal["starting", "ready", "ended"] = "starting"
@@ -67,6 +85,7 @@ class WorkerLink:
         self.report: Mapping[str, Any] = {}
         self._why: Ending | None = None  # the reason for which it is being ended
         self._retired = self._suspected = self._broken = False
+        self._reads = False  # a request, which the model has not seen yet
         self._turn = threading.Condition()
         self._queue: deque[object] = deque()
         self._number = 0
@@ -75,7 +94,11 @@ class WorkerLink:
         self._line, self._process = start_worker(job)
         self.started_at = self._heard_at = now()
         self._send(job.to_frame())
-        threading.Thread(target=self._listen, name=f"worker-{self.pid}", daemon=True).start()
+        try:
+            threading.Thread(target=self._listen, name=f"worker-{self.pid}", daemon=True).start()
+        except RuntimeError:
+            self._give_up()
+            raise
 
     @property
     def pid(self) -> int:
@@ -105,6 +128,7 @@ class WorkerLink:
             BusyError: There was no turn in time.
             DataError: The request is no input of the model.
             DeadlineError: The model was not done in time.
+            ReadingTimeoutError: The request was not read in time, which is not the model's fault.
             ModelFailedError: The model has no answer.
             WorkerLostError: The worker ended while it answered.
         """
@@ -148,7 +172,7 @@ class WorkerLink:
         """End the process now; `ending` is set once it is gone."""
         with self._turn:
             if self._why is None:
-                self._why = Ending(reason, deterministic)
+                self._why = Ending(reason, deterministic, self._blames())
             self._turn.notify_all()
         self._kill()
 
@@ -172,14 +196,22 @@ class WorkerLink:
     def _exchange(self, body: bytes, content_type: str) -> Reply:
         deadline_s = self.job.deadline_s
         with self._turn:
-            self._number, self._reply = self._number + 1, None
+            self._number, self._reply, self._reads = self._number + 1, None, True
             number = self._number
         head = {"kind": "ask", "number": number, "content_type": content_type, "deadline_s": deadline_s}
         if not self._send(Frame(head, body)):
             raise NotTakenError("the worker ended before it had the whole request.")
         with self._turn:
-            self._turn.wait_for(lambda: self._reply is not None or self.phase == "ended", deadline_s + _GRACE_S)
+            # Each has its own time: what a client sends is not held against the model.
+            self._turn.wait_for(lambda: not self._reads or self.phase == "ended", deadline_s + _GRACE_S)
+            is_read = not self._reads
+            if is_read:
+                self._turn.wait_for(lambda: self._reply is not None or self.phase == "ended", deadline_s + _GRACE_S)
             reply, ended = self._reply, self.phase == "ended"
+            self._reply = None  # it may be large, and the next request may be far away
+        if not is_read and not ended:
+            self.end(f"it did not read a request within {deadline_s:g} s")
+            raise ReadingTimeoutError(f"the request was not read within {deadline_s:g} s: ask for less at once.")
         if reply is None and not ended:
             self.end(f"it did not end an inference within {deadline_s:g} s")
             raise DeadlineError(f"the model did not answer within {deadline_s:g} s and is started anew.")
@@ -197,7 +229,8 @@ class WorkerLink:
     def _send(self, frame: Frame) -> bool:
         self._line.settimeout(self.job.deadline_s + _GRACE_S)
         try:
-            self._line.sendall(frame.to_bytes())
+            self._line.sendall(frame.head_bytes())
+            self._line.sendall(frame.body)
         except TimeoutError:
             self.end("it did not take a request")
             return False
@@ -221,7 +254,9 @@ class WorkerLink:
         stderr.close()
         with self._turn:
             self._line.close()
-            self.ending = self._why or Ending(describe_end(code, bytes(self._stderr)))
+            # A heart that reading has stopped rings the alarm; any other death is the bundle's own.
+            blames = self._blames() if code == -signal.SIGALRM else "release"
+            self.ending = self._why or Ending(describe_end(code, bytes(self._stderr)), blames=blames)
             self.phase = "ended"
             self._turn.notify_all()
         self._on_change()
@@ -264,9 +299,12 @@ class WorkerLink:
                 self.report, self.phase = _report(frame.head), "ready"
             elif frame.kind == "refused" and self.phase == "starting":
                 reason = str(frame.head.get("reason"))[:_REASON_CHARACTERS]
-                self._why = self._why or Ending(reason, frame.head.get("deterministic") is True)
+                blames: Blames = "disk" if frame.head.get("blames") == "disk" else "release"
+                self._why = self._why or Ending(reason, frame.head.get("deterministic") is True, blames)
+            elif frame.kind == "read" and self._reads and self._awaits(frame.head.get("number")):
+                self._reads = False
             elif frame.kind in ("answer", "trouble") and self._awaits(frame.head.get("number")):
-                self._reply = frame
+                self._reply, self._reads = frame, False
             else:
                 raise FrameError(f"it sent a message of the kind {frame.kind!r:.40} that nobody waits for")
             self._turn.notify_all()
@@ -279,6 +317,17 @@ class WorkerLink:
     def _keep(self, words: bytes) -> None:
         self._stderr += words
         del self._stderr[:-_STDERR_BYTES]
+
+    def _blames(self) -> Blames:
+        return "request" if self._reads else "release"
+
+    def _give_up(self) -> None:
+        """End a process that nobody listens to."""
+        self._process.kill()
+        self._process.wait()
+        self._line.close()
+        if self._process.stderr is not None:
+            self._process.stderr.close()
 
     def _kill(self) -> None:
         if self._process.poll() is None:

@@ -6,7 +6,7 @@ Runs in the worker process. A refusal says whether it is deterministic: whether 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from edgewright.benchmark_worker import read_peak_memory_mib
 from edgewright.bundle import Bundle, read_bundle
+from edgewright.bundle_file import BundleFile
 from edgewright.device.answer import MOST_SAMPLES
+from edgewright.device.slots import check_files
 from edgewright.device.worker_answer import Answerer, describe_model
 from edgewright.errors import EdgewrightError, EngineError, IntegrityError
 from edgewright.golden import GoldenReplay
@@ -34,11 +36,12 @@ class RefusedError(EdgewrightError):
 
     Attributes:
         deterministic: Another start would end the same way.
+        blames: ``release``, or ``disk`` where that did not give the bytes that were signed.
     """
 
-    def __init__(self, reason: str, deterministic: bool) -> None:
+    def __init__(self, reason: str, deterministic: bool, blames: str = "release") -> None:
         super().__init__(reason)
-        self.deterministic = deterministic
+        self.deterministic, self.blames = deterministic, blames
 
 
 def prove(folder: Path, job: Mapping[str, Any]) -> tuple[Answerer, dict[str, Any]]:
@@ -46,8 +49,8 @@ def prove(folder: Path, job: Mapping[str, Any]) -> tuple[Answerer, dict[str, Any
 
     Args:
         folder: The bundle.
-        job: ``bundle_sha256``, ``start_deadline_s``, and the limits ``latency_p95_ms`` and ``peak_memory_mib``, which are
-            None where a figure is only reported.
+        job: ``bundle_sha256``, ``files`` as they were signed, ``start_deadline_s``, and the limits ``latency_p95_ms`` and
+            ``peak_memory_mib``, which are None where a figure is only reported.
 
     Returns:
         What answers, and the report: ``figures`` (times in ms, memory in MiB) and ``model``.
@@ -61,7 +64,10 @@ def prove(folder: Path, job: Mapping[str, Any]) -> tuple[Answerer, dict[str, Any
         replay = _replay(bundle, predictor, _GOLDEN_SHARE * job["start_deadline_s"])
     except RefusedError:
         raise
-    except (IntegrityError, OSError, MemoryError) as error:  # the disk's or the machine's doing, perhaps
+    except OSError as error:
+        raise RefusedError(f"{type(error).__name__}: {error}", deterministic=False, blames="disk") from error
+    except (IntegrityError, MemoryError) as error:  # the disk's or the machine's doing, perhaps
+        _refuse_damage(folder, job["files"])
         raise RefusedError(f"{type(error).__name__}: {error}", deterministic=False) from error
     except EdgewrightError as error:
         raise RefusedError(str(error), deterministic=True) from error
@@ -105,6 +111,17 @@ def measure_latency_ms(predictor: Predictor, samples: NDArray[Any], longest_s: f
         if time.monotonic() >= stop_at:
             break
     return min(found)
+
+
+def _refuse_damage(folder: Path, files: Sequence[Mapping[str, Any]]) -> None:
+    """Say that the disk is to blame where a folder has not the bytes that were signed."""
+    try:
+        if files:
+            check_files(folder, [BundleFile(**file) for file in files])
+    except IntegrityError as damage:
+        raise RefusedError(f"it is damaged: {damage}", deterministic=True, blames="disk") from damage
+    except OSError as error:
+        raise RefusedError(str(error), deterministic=False, blames="disk") from error
 
 
 def _replay(bundle: Bundle, predictor: Predictor, deadline_s: float) -> GoldenReplay:

@@ -78,6 +78,7 @@ class Starter:
 
         Raises:
             OSError: The system cannot start it, or the bundle cannot be read.
+            RuntimeError: The system gives no thread, or links lead in a circle.
         """
         serve, folder = self._config.serve, self._slots.folder(place).resolve()
         sha256 = held.release.bundle_sha256 if held else _manifest_sha256(folder)
@@ -92,6 +93,7 @@ class Starter:
             request_bytes=int(serve.request_kib * _KIB),
             latency_p95_ms=None if latency_ms is None else latency_ms * self._config.health.latency_slack,
             peak_memory_mib=held.release.budget.peak_memory_mib if held and on_trial else None,
+            files=held.release.files if held else (),
         )
         link = self._start_worker(job, self._now, self._on_change)
         return Runner(place, sha256, held.release.version if held else None, link)

@@ -16,6 +16,8 @@ from edgewright.pipeline.artifact_store import ArtifactStore
 from edgewright.pipeline.built import TargetBuild
 from edgewright.pipeline.judging import Decision
 from edgewright.pipeline.run_logging import log_runs, log_verdict, verdict_tags
+from edgewright.pipeline.signing.attestation import attest_again
+from edgewright.pipeline.signing.deciding import note_decision
 from edgewright.pipeline.stages.pack import PackResult
 from edgewright.pipeline.tracking import (
     ChampionMovedError,
@@ -29,6 +31,7 @@ from edgewright.pipeline.tracking import (
     versions,
 )
 from edgewright.pipeline.verdict import Verdict
+from edgewright.pipeline.workspace import Workspace
 
 REPORT = "bench_report.json"
 # Whether a device's report lies beside the release: a build that judges it again must look at that, too.
@@ -111,6 +114,8 @@ def publish(
         reference_bundle_sha256=packed[built.reference].sha256,
         tags={**_waiver_tag(verdict), JUDGED_BY: BY_BUILD, "edgewright.data_sha256": built.data_sha256},
     )
+    shared = Workspace(tracking.home).shared
+    attest_again(shared, version.name, version.bundle_sha256, version=version.version, source=version.source)
     if version.tags.get(JUDGED_BY) == BY_REPORT and built.measured is None and decision.chosen not in built.reports:
         raise ChampionMovedError(
             f"{version.name} version {version.version}: a device's report arrived since the verdict: judge again"
@@ -171,6 +176,7 @@ def settle(
         reason=reason,
         who=getpass.getuser(),
         judged_against=current or 0,
+        on_decided=lambda chosen: note_decision(Workspace(tracking.home).shared, chosen),
     )
     replaced = f", in place of version {promotion.replaced}" if promotion.replaced else ""
     return promotion.champion, f"{name} version {number} is champion{replaced}"

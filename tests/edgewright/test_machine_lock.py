@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,3 +43,18 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic links"), exclusive_lock(tmp_path / "lock", 0.0, ValueError):
         pass
     assert not (tmp_path / "victim").exists()
+
+
+def test_a_disk_without_room_for_the_holders_number_gives_the_lock_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with (
+        exclusive_lock(tmp_path / "lock", 0.0, ValueError),
+        pytest.raises(BundleError),
+        exclusive_lock(tmp_path / "lock", 0.0, BundleError),
+    ):
+        pass

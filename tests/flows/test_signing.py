@@ -125,7 +125,7 @@ def test_the_timestamp_is_refreshed_and_what_expires_is_told(
 class Alarming:
     """A role that only a person can renew."""
 
-    alarm = "root expires in 44 days"
+    role, alarm = "root", "root expires in 44 days"
 
 
 def test_the_refresh_is_deployed_every_six_hours() -> None:
@@ -134,7 +134,7 @@ def test_the_refresh_is_deployed_every_six_hours() -> None:
     deployments = read_document(Path(__file__).parents[2] / "deployments" / "prefect.yaml")["deployments"]
     (schedule,) = next(each for each in deployments if each["name"] == "refresh-timestamp")["schedules"]
     assert (schedule["cron"], schedule["active"]) == ("30 */6 * * *", True)
-    assert len(deployments) == 18
+    assert len(deployments) == 19
 
 
 def test_the_own_copy_is_the_workspaces(registry: Tracking, model: str, released: Callable[..., Any]) -> None:

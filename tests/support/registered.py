@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from edgewright.bundle_file import BundleFile, sha256_hex
@@ -55,9 +56,7 @@ def release(
             },
         ),
     )
-    if attested:
-        attest(Workspace(tracking.home).shared, attestation(folder / "bundle", model, target, verdict, policy))
-    return register(
+    version = register(
         tracking,
         model,
         target,
@@ -69,6 +68,10 @@ def release(
         variant="p50-i8",
         description=f"build {build}",
     )
+    if attested:
+        word = attestation(folder / "bundle", model, target, verdict, policy)
+        attest(Workspace(tracking.home).shared, replace(word, version=version.version, source=version.source))
+    return version
 
 
 def attestation(folder: Path, model: str, target: str, verdict: str = "pass", policy: str = "approve") -> Attestation:

@@ -2,8 +2,9 @@
 
 ``POST /v1/batches`` takes JSON lines of one device (``X-Edgewright-Device``), gzipped or not. It answers 200 with the
 ranges of sequences that are stored, and those that are refused for good, by epoch. Anything else says why and acknowledges
-nothing: 400 not a batch, 401 no token, 411 and 413 sizes, 507 no room; a connection too many is closed. The device
-tries again. The line is not encrypted: beyond one's own network a proxy with TLS stands before it.
+nothing: 400 not a batch, 401 no token, 411 and 413 sizes, 507 no room; a connection too many is closed. The device tries
+again, with fewer items where the same ones would always be refused: ``"for_good": true`` stands beside the reason then. The
+line is not encrypted: beyond one's own network a proxy with TLS stands before it.
 """
 
 from __future__ import annotations
@@ -84,9 +85,11 @@ class Receiver(ThreadingHTTPServer):
 
 
 class _RefusedError(Exception):
-    def __init__(self, status: int, text: str) -> None:
+    """Something is not taken; ``for_good``: nor will it be when the same is sent again."""
+
+    def __init__(self, status: int, text: str, for_good: bool = False) -> None:
         super().__init__(text)
-        self.status = status
+        self.status, self.for_good = status, for_good
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -111,9 +114,9 @@ class _Handler(BaseHTTPRequestHandler):
             answer = self._take()
         except _RefusedError as refusal:
             self._drain()
-            self._answer(refusal.status, {"error": str(refusal)})
+            self._answer(refusal.status, {"error": str(refusal), **({"for_good": True} if refusal.for_good else {})})
         except DataError as error:
-            self._answer(400, {"error": str(error)})
+            self._answer(400, {"error": str(error), "for_good": True})
         except DiskFullError as error:
             self._answer(507, {"error": str(error)})
         else:
@@ -142,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not length:
             raise _RefusedError(411, "Content-Length is needed, and a body")
         if length > _BODY_MAX_BYTES:
-            raise _RefusedError(413, f"a batch may have {_BODY_MAX_BYTES} bytes")
+            raise _RefusedError(413, f"a batch may have {_BODY_MAX_BYTES} bytes", for_good=True)
         body, self.unread = self.rfile.read(length), 0
         if len(body) != length:
             raise _RefusedError(400, "the batch broke off")
@@ -180,7 +183,7 @@ def _unpacked(body: bytes) -> bytes:
     except zlib.error as error:
         raise _RefusedError(400, f"the batch is not gzip ({error})") from error
     if unpacker.unconsumed_tail:
-        raise _RefusedError(413, f"a batch may have {_UNPACKED_MAX_BYTES} bytes unpacked")
+        raise _RefusedError(413, f"a batch may have {_UNPACKED_MAX_BYTES} bytes unpacked", for_good=True)
     if not unpacker.eof or unpacker.unused_data:
         raise _RefusedError(400, "the batch is not one whole gzip stream")
     return data

@@ -1,9 +1,9 @@
-"""The workshop's own word about a bundle: what the gate said, and which files it is made of. By this it signs.
+"""The workshop's own word about a bundle: what the gate said, its files and its place in the registry. By this it signs.
 
 The registry says the same in tags, but whoever reaches an open registry may write tags and register versions. An
 attestation lies in the workshop's own store, is found by the bundle's digest, and is written by whoever judged: a
-build, a device's bench report that was recorded, a person who waives or vouches. A version whose bundle nobody
-attested is not signed.
+build, a device's bench report that was recorded, a person who waives, vouches or withdraws. A version whose bundle
+nobody attested, or attested as another version, is not signed: whoever registers an old bundle anew replays nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from edgewright.bundle_file import MANIFEST_NAME, BundleFile
 from edgewright.errors import RegistryError
@@ -23,7 +24,9 @@ from edgewright.strict_json import Fields, dump_json, load_json
 FIRST_AGENT = "0.1.0"
 """The first agent that reads the bundle format of today."""
 _FOLDER = "updates/attestations"
-_FORMAT = 1
+_STAYS = ("waiver", "withdrawn", "version", "source")
+_ARTIFACTS = "mlflow-artifacts"
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,9 @@ class Attestation:
         waiver: Why it may go out all the same; empty where nobody said so.
         policy: The recipe's: ``auto`` lets an online key sign its releases; anything else an offline one.
         budget: What the target allows; whole milliseconds and MiB, rounded up.
+        version: Number of the model version as which it was registered; 0 before that.
+        source: URI of the bundle's folder, as it was registered; empty before that.
+        withdrawn: Why it was rolled back; empty where it was not, or a person promoted it again.
     """
 
     model: str
@@ -51,6 +57,9 @@ class Attestation:
     waiver: str
     policy: str
     budget: Budget
+    version: int = 0
+    source: str = ""
+    withdrawn: str = ""
 
     @property
     def name(self) -> str:
@@ -67,20 +76,31 @@ class Attestation:
         """Whether the gate, or a person, lets it."""
         return self.outcome == "pass" or bool(self.waiver)
 
-    def release(self, version: int, source: str) -> SignedRelease:
+    @property
+    def place(self) -> str:
+        """Folder of the bundle in the artifact store; empty where it lies elsewhere, or is not registered."""
+        parts = urlsplit(self.source)
+        return parts.path.strip("/") if parts.scheme == _ARTIFACTS else ""
+
+    def release(self) -> SignedRelease:
         """Give what is signed of it.
 
-        Args:
-            version: Number of the model version.
-            source: Folder of the bundle in the artifact store.
+        Raises:
+            RegistryError: Devices could not fetch it from where it lies.
+            IntegrityError: A value breaks a rule of signed releases.
         """
+        if not self.place:
+            raise RegistryError(
+                f"its bundle is at {self.source!r:.200}; devices fetch {_ARTIFACTS}:/ addresses alone. Start the "
+                f"registry with --serve-artifacts, and build it again."
+            )
         return SignedRelease(
             model=self.model,
             target=self.target,
-            version=version,
+            version=self.version,
             variant=self.variant,
             engine=self.engine,
-            source=source,
+            source=self.place,
             minimum_agent=FIRST_AGENT,
             budget=self.budget,
             files=self.files,
@@ -99,6 +119,8 @@ def make_attestation(
     latency_p95_ms: float | None,
     peak_memory_mib: float | None,
     waiver: str = "",
+    version: int = 0,
+    source: str = "",
 ) -> Attestation:
     """Make an attestation from a target's budgets, in any order of the files."""
     return Attestation(
@@ -111,27 +133,29 @@ def make_attestation(
         waiver=waiver,
         policy=policy,
         budget=Budget(whole(latency_p95_ms), whole(peak_memory_mib)),
+        version=version,
+        source=source,
     )
 
 
 def attest(shared: ObjectStore, attestation: Attestation) -> Attestation:
-    """Keep an attestation in place of an earlier one of the same bundle, whose waiver stays; returns what is kept."""
+    """Keep an attestation in place of an earlier one of the same bundle; returns what is kept.
+
+    What it does not say itself of a waiver, a withdrawal and the place in the registry stays.
+    """
     earlier = find_attestation(shared, attestation.name, attestation.bundle_sha256)
-    if earlier is not None and earlier.waiver and not attestation.waiver:
-        attestation = dataclasses.replace(attestation, waiver=earlier.waiver)
-    if attestation != earlier:
-        shared.write(_key(attestation.name, attestation.bundle_sha256), _to_bytes(attestation))
+    if earlier is not None:
+        stays = {key: getattr(attestation, key) or getattr(earlier, key) for key in _STAYS}
+        attestation = dataclasses.replace(attestation, **stays)
+    _keep(shared, attestation, earlier)
     return attestation
 
 
-def attest_again(
-    shared: ObjectStore, name: str, bundle_sha256: str, *, outcome: str | None = None, waiver: str | None = None
-) -> None:
-    """Change what was attested: a device's report gave a new verdict, or a person waives. What nobody attested stays so."""
+def attest_again(shared: ObjectStore, name: str, bundle_sha256: str, **changes: Any) -> None:
+    """Change fields of what was attested, for a report, a person's word, a registration; what nobody attested stays so."""
     found = find_attestation(shared, name, bundle_sha256)
     if found is not None:
-        changes = {key: value for key, value in (("outcome", outcome), ("waiver", waiver)) if value is not None}
-        attest(shared, dataclasses.replace(found, **changes))  # type: ignore[arg-type]
+        _keep(shared, dataclasses.replace(found, **changes), found)
 
 
 def find_attestation(shared: ObjectStore, name: str, bundle_sha256: str) -> Attestation | None:
@@ -142,6 +166,11 @@ def find_attestation(shared: ObjectStore, name: str, bundle_sha256: str) -> Atte
     """
     content = shared.read(_key(name, bundle_sha256)) if bundle_sha256 else None
     return None if content is None else _from_bytes(content, f"{shared.location}: {_key(name, bundle_sha256)}")
+
+
+def _keep(shared: ObjectStore, attestation: Attestation, earlier: Attestation | None) -> None:
+    if attestation != earlier:
+        shared.write(_key(attestation.name, attestation.bundle_sha256), _to_bytes(attestation))
 
 
 def _key(name: str, bundle_sha256: str) -> str:
@@ -163,6 +192,9 @@ def _from_bytes(content: bytes, place: str) -> Attestation:
     words: dict[str, Any] = {
         name: fields.text(name) for name in ("model", "target", "variant", "engine", "outcome", "waiver", "policy")
     }
+    if found > 1:
+        words |= {"version": fields.integer("version"), "source": fields.text("source")}
+        words["withdrawn"] = fields.text("withdrawn")
     bounds = (budget.take(name) for name in ("latency_p95_ms", "peak_memory_mib"))
     kept = Attestation(files=tuple(files), budget=Budget(*(_bound(value) for value in bounds)), **words)
     fields.end()

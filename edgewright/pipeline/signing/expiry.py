@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from edgewright.errors import KeyringError
 from edgewright.pipeline.signing.generation import Generation
 from edgewright.pipeline.signing.keyring import Keyring
 from edgewright.pipeline.signing.mirror import mend_mirror
@@ -74,7 +75,7 @@ class Refreshed:
     Attributes:
         renewed: Roles that were signed anew, beside the timestamp.
         sent: Files that the registry lacked.
-        alarms: What a person must do, one sentence each.
+        alarms: What a person must do, one sentence each; also of each role that was due and could not be signed.
     """
 
     renewed: tuple[str, ...]
@@ -87,11 +88,13 @@ def refresh(
 ) -> Refreshed | None:
     """Sign the timestamp anew, and whatever has less than half of its life left and a key that stays in the workshop.
 
+    A key that is lost, or does not open, leaves its own role unsigned and alarms: no other role's devices wait for it.
+
     Returns:
         None where nothing was ever signed.
 
     Raises:
-        KeyringError: An online key is not here or does not open.
+        KeyringError: The timestamp's key is not here or does not open.
         RegistryError: The registry cannot be reached; what was signed counts, and is sent by the next refresh.
         TrustError: The own copy is damaged.
     """
@@ -100,11 +103,18 @@ def refresh(
         if before is None:
             return None
         draft, due = repository.draft(before), due_roles(before, repository.now())
-        for role in due:
+        skipped = {role: why for role in due if (why := _hindrance(before, repository.keyring, role))}
+        renewed = tuple(role for role in due if role not in skipped)
+        for role in renewed:
             draft.renew(role)
         after = repository.commit(draft, before, lease)
         sent = mend_mirror(tracking, after)
-    return Refreshed(due, sent, alarms(describe(after, repository.keyring, repository.now())))
+    found = {role.role: role for role in describe(after, repository.keyring, repository.now())}
+    told = [
+        f"{role} was due and not signed anew, {found[role].days_left:.0f} days are left: {skipped[role]}"
+        for role in skipped
+    ]
+    return Refreshed(renewed, sent, (*told, *alarms([role for role in found.values() if role.role not in skipped])))
 
 
 def due_roles(generation: Generation, now: datetime) -> tuple[str, ...]:
@@ -148,6 +158,20 @@ def alarms(roles: Sequence[RoleStatus]) -> tuple[str, ...]:
 
 def _kept(generation: Generation, role: str) -> Kept:
     return kept_of(generation.keys(role)[0])
+
+
+def _hindrance(generation: Generation, keyring: Keyring, role: str) -> str:
+    """Why a role cannot be signed now, by its own keys or by that of the snapshot that must name it; empty where it can."""
+    try:
+        for by in dict.fromkeys((role,) if role == ROOT else (role, SNAPSHOT)):
+            keys = [key for key in generation.keys(by) if by != ROOT or keyring.holds(key)]
+            for key in keys:
+                keyring.signer(key)
+            if by == ROOT and len(keys) < (needed := generation.root.roles[ROOT].threshold):
+                return f"{len(keys)} of its keys are here, {needed} must sign. Bring the others, or enrol devices anew"
+    except KeyringError as cause:
+        return str(cause).rstrip(".")
+    return ""
 
 
 def _alarm(role: str, kept: Kept, days_left: float) -> str:

@@ -1,11 +1,12 @@
 """What a kill, or a hand in the registry's pages, left between aliases and signed metadata: found, and set right.
 
 The alias is what people intend, so it leads where the workshop attests its version: that is signed now. Where it does
-not, the alias goes back to what is signed, with a tag that says why.
+not, or names an older release than the signed one, the alias goes back to what is signed, with a tag that says why.
 """
 
 from __future__ import annotations
 
+from edgewright.errors import EdgewrightError
 from edgewright.pipeline.lease import LeaseHeldError, hold_lease
 from edgewright.pipeline.signing.mirror import mend_mirror
 from edgewright.pipeline.signing.publisher import Signing, sign_champion
@@ -40,6 +41,8 @@ def heal_updates(repository: Repository, tracking: Tracking) -> tuple[list[str],
                 _heal(repository, tracking, model, target, done, open_)
         except LeaseHeldError:
             continue  # a promotion is under way: it signs
+        except EdgewrightError as error:  # what is wrong with one model keeps no other one's devices waiting
+            open_.append(f"{name}: {error}")
     return done, open_
 
 

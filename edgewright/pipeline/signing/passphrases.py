@@ -8,8 +8,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from edgewright.pipeline.signing.roles import Kept
 ONLINE, OFFLINE = "EDGEWRIGHT_KEYS_PASSPHRASE", "EDGEWRIGHT_OFFLINE_PASSPHRASE"
 GENERATED = "passphrase"
 _FEWEST = 12
-_PRIVATE = 0o600
+_NO_SECOND_NAMES = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
 
 Ask = Callable[[str], str]
 """Asks a person for a passphrase, given the prompt; shows nothing of what is typed."""
@@ -97,30 +99,48 @@ class Passphrases:
 
     def _generated(self, new: bool) -> bytes:
         path = self._folder / GENERATED
-        if path.is_file():
-            return path.read_bytes().strip()
+        if path.is_file() and (kept := path.read_bytes().strip()):
+            return kept
         if not new:
             raise KeyringError(
                 f"online keys need their passphrase: set {ONLINE} or {ONLINE}_FILE; {path} is not there."
             )
+        path.unlink(missing_ok=True)  # an empty one locks nothing
         content = secrets.token_urlsafe(32).encode()
         write_private(path, content + b"\n")
         return content
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a new file that its owner alone may read, durably; its folder is made where it is missing.
+    """Write a new file that its owner alone may read, durably and in one step; its folder is made where it is missing.
 
     Raises:
         KeyringError: It cannot be written, or is there already.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # its owner's alone
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            _take_name(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
         flush_folder(path.parent)
     except OSError as cause:
         raise KeyringError(f"{path} cannot be written: {cause.strerror}.") from cause
+
+
+def _take_name(temporary: Path, path: Path) -> None:
+    """Give a whole file its name, unless that is taken."""
+    try:
+        os.link(temporary, path)
+    except OSError as cause:
+        if cause.errno not in _NO_SECOND_NAMES:
+            raise
+        if path.exists():  # USB sticks have file systems without links
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from cause
+        temporary.replace(path)

@@ -1,8 +1,9 @@
 """From a champion to signed metadata: devices are told to run the version that the alias names, where it is attested.
 
-Going back is newer metadata that names an older release. Which key signs follows from the role's delegation: an
-online or a development key signs at once; an offline one waits for a person with ``edgewright release sign``. What is
-signed and what the registry shows is compared each time, so a call after a kill does what was left undone.
+Going back is newer metadata that names an older release: for a decision of the workshop, never for an alias alone. Which
+key signs follows from the role's delegation: an online or a development key signs at once; an offline one waits for a
+person with ``edgewright release sign``. What is signed and what the registry shows is compared each time, so a call after
+a kill does what was left undone.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit
 
-from edgewright.errors import KeyringError, RegistryError
+from edgewright.errors import BundleError, KeyringError, RegistryError
 from edgewright.pipeline.lease import Lease
 from edgewright.pipeline.signing.attestation import Attestation, find_attestation
+from edgewright.pipeline.signing.deciding import decided_version, forget_decision
 from edgewright.pipeline.signing.draft import Draft, make_top_keys
 from edgewright.pipeline.signing.generation import Generation
 from edgewright.pipeline.signing.mirror import mend_mirror, refuse_foreign_mirror
@@ -99,8 +100,10 @@ def sign_champion(
     with repository.locked(f"{holder}: {name}", on_wait) as lease:
         generation = repository.read()
         standing: Standing = "current"
-        if not _names(generation, version):
-            found = _attested(repository, version)
+        attested = find_attestation(repository.shared, name, version.bundle_sha256)
+        decided = decided_version(repository.shared, name)
+        if not _names(generation, version, attested):
+            found = _permitted(version, attested, generation, decided)
             if isinstance(found, str):
                 note_unsigned(tracking, version, REFUSED, found)
                 return Signing(
@@ -120,6 +123,8 @@ def sign_champion(
         sent = mend_mirror(tracking, generation)
         metadata_version = generation.roles[name].version
         note_signed(tracking, version, metadata_version)
+        if decided is not None and (standing == "signed" or decided == version.version):
+            forget_decision(repository.shared, name)
     if standing == "signed" and generation.is_development:
         say_development()
     note = f"{name}: version {version.version} is signed for devices (metadata {metadata_version})."
@@ -176,38 +181,47 @@ def _sign(
         delegate_release(draft, repository, role, attestation.policy)
     elif not by_person and not all(keyring.holds(key) for key in before.keys(role)):
         raise _Waits(f"for {remedy}; its key is offline.")
-    draft.name_release(attestation.release(version.version, _place(version)))
+    draft.name_release(attestation.release())
     return repository.commit(draft, before, lease)
 
 
-def _names(generation: Generation | None, version: ModelVersion) -> bool:
+def _names(generation: Generation | None, version: ModelVersion, attested: Attestation | None) -> bool:
+    """Whether a version is signed as it is attested; where its bundle lies may have been put right since."""
     release = None if generation is None else generation.release(version.name)
-    signed = None if release is None else (release.version, release.bundle_sha256)
-    return signed == (version.version, version.bundle_sha256)
+    if release is None or (release.version, release.bundle_sha256) != (version.version, version.bundle_sha256):
+        return False
+    return attested is None or attested.version != version.version or attested.place in ("", release.source)
 
 
-def _attested(repository: Repository, version: ModelVersion) -> Attestation | str:
+def _permitted(
+    version: ModelVersion, found: Attestation | None, generation: Generation | None, decided: int | None
+) -> Attestation | str:
     """What the workshop attests of a version, or why it must not be signed."""
-    found = find_attestation(repository.shared, version.name, version.bundle_sha256)
+    where = f"{version.model} --target {version.target}"
+    vouch = f"vouch for it (`edgewright release sign {where} --vouch WHY`)"
     if found is None:
         return (
             f"this workshop did not judge its bundle ({version.bundle_sha256[:12] or 'none'}): build it here (or set "
-            f"EDGEWRIGHT_SHARED to the store of the workshop that did), or vouch for "
-            f"it (`edgewright release sign {version.model} --target {version.target} --vouch WHY`)"
+            f"EDGEWRIGHT_SHARED to the store of the workshop that did), or {vouch}"
         )
+    if found.version != version.version:
+        known = f"as version {found.version}" if found.version else "before that was noted"
+        return f"this workshop registered its bundle {known}: build it again, or {vouch}"
+    if found.withdrawn:
+        again = f"`edgewright promote {where} --version {version.version}`"
+        return f"it was withdrawn: {found.withdrawn}. A person may take that back ({again})"
     if not found.may_go_out:
         return f"the gate said {found.outcome!r} and nobody waived it (`edgewright promote … --waiver WHY`)"
     if version.verdict != "pass" and not version.waiver:
         return f"the registry says {version.verdict!r} of it and no waiver, though the gate said {found.outcome!r}"
-    return found
-
-
-def _place(version: ModelVersion) -> str:
-    """Where the bundle lies in the artifact store."""
-    parts = urlsplit(version.source)
-    if parts.scheme != "mlflow-artifacts":
-        raise RegistryError(
-            f"{version.name} version {version.version}: its bundle is at {version.source!r:.200}; devices fetch "
-            f"mlflow-artifacts:/ addresses alone. Start the registry with --serve-artifacts."
+    signed = None if generation is None else generation.release(version.name)
+    if signed is not None and version.version < signed.version and decided != version.version:
+        return (
+            f"devices are told to run version {signed.version}, and moving an alias goes back to no older one: use "
+            f"`edgewright rollback {where}`, or `edgewright promote {where} --version {version.version}`"
         )
-    return parts.path.strip("/")
+    try:
+        found.release()
+    except (RegistryError, BundleError) as cause:
+        return str(cause).rstrip(".")
+    return found

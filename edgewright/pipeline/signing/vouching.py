@@ -49,5 +49,7 @@ def vouch(
             latency_p95_ms=target.budgets.latency_p95_ms,
             peak_memory_mib=target.budgets.peak_memory_mib,
             waiver=f"{why.strip()} ({who})",
+            version=version.version,
+            source=version.source,
         ),
     )

@@ -61,6 +61,21 @@ def write_blob(tracking: Tracking, path: str, content: bytes) -> None:
         _check(answer, tracking, path)
 
 
+@registry_errors("removing a file from the artifact store")
+def remove_blob(tracking: Tracking, path: str) -> None:
+    """Delete a file; one that is not there is no error.
+
+    Raises:
+        RegistryError: The server refuses or cannot be reached.
+    """
+    if tracking.is_direct:
+        (artifacts_folder(tracking.home) / path).unlink(missing_ok=True)
+        return
+    with _ask(tracking, "DELETE", path) as answer:
+        if answer.status_code != 404:
+            _check(answer, tracking, path)
+
+
 def _ask(tracking: Tracking, method: str, path: str, **words: Any) -> Any:
     """One request with MLflow's own settings: account, token, certificates, retries."""
     silence()

@@ -9,7 +9,7 @@ release, so it always ends.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -73,6 +73,7 @@ def promote(
     waiver: str | None = None,
     judged_against: int | None = None,
     allow_withdrawn: bool = False,
+    on_decided: Callable[[ModelVersion], None] = lambda chosen: None,
 ) -> Promotion:
     """Make ``version`` the champion; a version that is champion already stays it and nothing is written.
 
@@ -88,6 +89,7 @@ def promote(
             verdict does not speak about it. None skips the check.
         allow_withdrawn: Promote also what was rolled back. For a person's explicit wish, never for an automatic build,
             which would undo the rollback every night.
+        on_decided: Told what takes, or keeps, the office, after every check and before anything is written.
 
     Raises:
         ChampionMovedError: The champion is not the one that the verdict compared with.
@@ -101,9 +103,11 @@ def promote(
         known = _known(tracking, model, target)
         current, chosen = _holder(known, CHAMPION), known.get(version) or get_version(tracking, model, target, version)
         if current is not None and current.version == version:
+            on_decided(current)
             return Promotion(name, version, current.replaced, changed=False)
         _check_judged(name, current, judged_against)
         _check_promotable(chosen, waiver, allow_withdrawn)
+        on_decided(chosen)
         client = open_client(tracking)
         line = [] if current is None else [current.version, *(each.version for each in _line(known, current))]
         tags = {
@@ -126,10 +130,26 @@ def promote(
 
 
 @registry_errors("rolling back")
-def rollback(tracking: Tracking, model: str, target: str, *, reason: str, who: str) -> Promotion:
+def rollback(
+    tracking: Tracking,
+    model: str,
+    target: str,
+    *,
+    reason: str,
+    who: str,
+    on_decided: Callable[[ModelVersion, ModelVersion], None] = lambda leaving, chosen: None,
+) -> Promotion:
     """Give the office back to the release that the champion replaced. Twice goes back twice, never forth.
 
     The release that leaves is marked as withdrawn, with the reason.
+
+    Args:
+        tracking: Where the registry is.
+        model: The model's name.
+        target: The target's name.
+        reason: Why; stored with both versions.
+        who: Who decides; stored with both versions.
+        on_decided: Told what leaves and what takes its place, after every check and before anything is written.
 
     Raises:
         RegistryError: There is no champion, nothing to go back to, or what to go back to must not be champion.
@@ -148,6 +168,7 @@ def rollback(tracking: Tracking, model: str, target: str, *, reason: str, who: s
                 f"{name} version {current.version} has no earlier release that could take its place: nothing to go "
                 f"back to. Promote another version (`edgewright compare {model}` lists them)"
             )
+        on_decided(current, earlier)
         client = open_client(tracking)
         _set_tags(client, current, dict(zip(WITHDRAWN, (reason, who, _now()), strict=True)))
         _set_tags(client, earlier, _signature(reason, who))

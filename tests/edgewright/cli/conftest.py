@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,8 @@ def release(empty_registry: Any, tmp_path: Path) -> Callable[..., ModelVersion]:
         run_id = log_run(empty_registry, RunRecord(variant="p50-i8", artifacts={"bundle": folder}, **fields))
         words = {"build": build, "bundle_sha256": sha256, "verdict": verdict, "variant": "p50-i8"}
         version = register(empty_registry, "digits", "here", run_id=run_id, **words)
-        attest(Workspace(empty_registry.home).shared, attestation(folder, "digits", "here", verdict))
+        word = replace(attestation(folder, "digits", "here", verdict), version=version.version, source=version.source)
+        attest(Workspace(empty_registry.home).shared, word)
         if verdict == "pass":
             promote(empty_registry, "digits", "here", version.version, reason="passed", who="build")
         return version

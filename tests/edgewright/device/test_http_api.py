@@ -238,6 +238,7 @@ def test_more_connections_than_threads_are_told_to_come_back(
     api: HttpApi, pretended: Pretended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_api_server, "_THREADS", 3)
+    monkeypatch.setattr(http_api_server, "_READING_S", 9.0)
     lines = [socket.create_connection(("127.0.0.1", api.port), timeout=10) for _ in range(3)]
     for line in lines:
         line.sendall(b"GET /heal")
@@ -248,6 +249,38 @@ def test_more_connections_than_threads_are_told_to_come_back(
         line.close()
     time.sleep(0.2)
     assert ask(api, "GET", "/healthz")[0] == 200
+
+
+def test_slow_clients_make_room_where_there_is_none(api: HttpApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seventeen that send a byte now and then do not take the interface from those who ask for health."""
+    monkeypatch.setattr(http_api_server, "_THREADS", 3)
+    monkeypatch.setattr(http_api_server, "_READING_S", 0.1)
+    head = (
+        b"POST /v1/answers HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-npy\r\nContent-Length: 9\r\n\r\n"
+    )
+    lines = [socket.create_connection(("127.0.0.1", api.port), timeout=10) for _ in range(3)]
+    for line, begin in zip(lines, (b"", b"GET /heal", head), strict=True):
+        line.sendall(begin)
+    time.sleep(0.3)
+    assert [ask(api, "GET", "/healthz")[0] for _ in range(3)] == [200] * 3
+    for line in lines:
+        line.close()
+
+
+def test_who_waits_for_an_answer_is_not_sent_away(
+    api: HttpApi, pretended: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_api_server, "_THREADS", 1)
+    monkeypatch.setattr(http_api_server, "_READING_S", 0.0)
+    pretended.may.clear()
+    first = http.client.HTTPConnection("127.0.0.1", api.port, timeout=10)
+    first.request("POST", "/v1/answers", b"x", NPY)
+    while not pretended.asked:
+        time.sleep(0.005)
+    assert raw(api, b"").startswith(b"HTTP/1.1 503")
+    pretended.may.set()
+    assert first.getresponse().status == 200
+    first.close()
 
 
 def test_bodies_are_held_up_to_a_bound(pretended: Pretended, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from edgewright.device.installer import Installer
 from edgewright.device.registry_client import TransferError, TransferStoppedError
 from edgewright.device.slots import Slots
 from edgewright.device.state_holder import StateHolder
-from edgewright.errors import DiskFullError, IntegrityError
+from edgewright.errors import AgentStateError, DiskFullError, IntegrityError
 from hostile_registry import Attack, HostileRegistry, serving
 from recording_disk import RecordingDisk
 from tuf_repository import MODEL, TARGET, TufRepository, bundle_files
@@ -165,6 +165,38 @@ def test_a_download_goes_on_after_a_restart(
     registry.forget()
     assert Device(tmp_path, registry.url).installer.install(release)
     assert registry.requests == [(f"{release.source}/model.onnx", "bytes=150000-")]
+
+
+@pytest.mark.parametrize(("number", "kept"), [(errno.EIO, True), (errno.EMFILE, True), (errno.ENOSPC, False)])
+def test_only_a_full_disk_costs_what_was_downloaded(
+    number: int, kept: bool, repo: TufRepository, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = repo.release(1)
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, "no")
+
+    with monkeypatch.context() as patch, pytest.raises((AgentStateError, DiskFullError)):
+        patch.setattr(device.slots, "fill", refuse)
+        device.installer.install(release)
+    assert (device.slots.staged_bytes() > 0) is kept
+
+
+def test_a_slot_that_cannot_be_read_is_downloaded_anew(
+    repo: TufRepository, registry: HostileRegistry, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = repo.release(1), repo.release(2)
+    for release in (one, two):
+        device.installer.install(release)
+        device.commit()
+    registry.forget()
+
+    def refuse(*_: object) -> bool:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(device.slots, "is_intact", refuse)
+    assert device.installer.install(one) and registry.requests
+    assert device.state.trial == Trial("A")
 
 
 def test_another_release_takes_the_place_of_a_half_download(

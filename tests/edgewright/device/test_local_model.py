@@ -68,7 +68,7 @@ def test_what_the_model_does_not_take_is_the_same_error_as_without_the_agent(age
     with LocalModel(agent.api.address) as model:
         with pytest.raises(DataError, match="shape"):
             model.answer(np.zeros((1, 9, 9), np.uint8))
-        with pytest.raises(DataError, match="at most 8388608 bytes"):
+        with pytest.raises(DataError, match="at most 1048576 bytes"):
             model.answer(np.zeros((140_000, 8, 8), np.uint8))
         assert len(model.answer(samples(2)[0])) == 2
 

@@ -132,3 +132,26 @@ def test_any_other_answer_is_a_registry_error(answer: bytes) -> None:
         with pytest.raises(RegistryError):
             RegistryClient(f"http://127.0.0.1:{server.getsockname()[1]}", timeout_s=5).find_version(NAME, "champion")
         thread.join()
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_refusal_that_breaks_off_is_a_transfer_that_broke_off(ends: bool) -> None:
+    """Trying again may help: what was downloaded so far is kept."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def refuse() -> None:
+            line, _ = server.accept()
+            line.recv(1 << 16)
+            line.sendall(b"HTTP/1.1 429 Slow\r\nTransfer-Encoding: chunked\r\n\r\nc8\r\nslow down")
+            if ends:
+                line.close()
+            kept.append(line)
+
+        kept: list[socket.socket] = []
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        client = RegistryClient(f"http://127.0.0.1:{server.getsockname()[1]}", timeout_s=0.3)
+        with pytest.raises(TransferError, match=r"refused \(429\) and broke off"):
+            client.read_artifact("x", 1000)
+        thread.join()
+        kept[0].close()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,19 @@ def test_netpbm_and_pictures(tmp_path: Path) -> None:
     Image.fromarray(colour).save(tmp_path / "c.png")
     assert np.array_equal(read(tmp_path / "c.png", COLOUR), colour[None])
     Image.fromarray(np.full((8, 8), 128, np.uint8)).save(tmp_path / "a.jpg")
-    assert read(tmp_path / "a.jpg").shape == (1, 8, 8)
+    large = Preprocessing((1, 8, 8), 1 / 255, (0.0,), (1.0,))
+    assert read(tmp_path / "a.jpg", large).shape == (1, 8, 8)
+
+
+def test_a_picture_that_is_no_sample_costs_no_time(tmp_path: Path) -> None:
+    """A few kilobytes may be an image of 64 megapixels: its size is compared before it is decoded."""
+    from PIL import Image
+
+    Image.new("L", (8192, 8192)).save(tmp_path / "a.png")
+    start = time.process_time()
+    with pytest.raises(DataError, match="8192 x 8192 pixels, too many for one sample"):
+        read(tmp_path / "a.png")
+    assert time.process_time() - start < 0.1
 
 
 def test_the_contents_decide_and_not_the_name(tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ def test_what_the_receiver_never_takes_is_given_up_and_blocks_nothing(spool: Spo
 
 def test_a_batch_that_is_too_much_is_halved_until_it_is_not(spool: Spool, tmp_path: Path) -> None:
     fill(spool, 0, 4)
-    with answering(saying("413 Too Large", b"no")) as url:
+    with answering(saying("413 Too Large", b'{"error": "no", "for_good": true}')) as url:
         sender = Sender(config_for(url, tmp_path), spool)
         for _ in range(2):
             with pytest.raises(SendError, match="413"):
@@ -250,6 +250,46 @@ def test_a_batch_that_is_too_much_is_halved_until_it_is_not(spool: Spool, tmp_pa
     with receiving(tmp_path / "inbox") as server:
         sender = Sender(config_for(server.url, tmp_path), spool)
         assert sender.send_batch() == 3
+
+
+@pytest.mark.parametrize("status", ["400 Bad Request", "413 Too Large", "422 No"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>The plain HTTP request was sent to HTTPS port</html>",
+        b'{"for_good": 1}',
+        b'["for_good"]',
+        b'{"error": "for_good"}',
+        b"",
+    ],
+)
+def test_what_somebody_else_than_the_receiver_answers_gives_nothing_up(
+    spool: Spool, tmp_path: Path, status: str, body: bytes
+) -> None:
+    fill(spool, 0, 4)
+    with answering(saying(status, body)) as url:
+        sender = Sender(config_for(url, tmp_path), spool)
+        for _ in range(5):
+            with pytest.raises(SendError, match=status[:3]):
+                sender.send_batch()
+    assert (sum(spool.figures().items.values()), sender.figures.refused_items) == (4, 0)
+    with receiving(tmp_path / "inbox") as server:
+        sender = Sender(config_for(server.url, tmp_path), spool)
+        assert sender.send_batch() == 4
+
+
+def test_what_the_receiver_cannot_read_is_given_up_alone(spool: Spool, tmp_path: Path) -> None:
+    spool.put("event", Priority.HIGH, b'{"twice": 1, "twice": 2}')
+    fill(spool, 0, 3)
+    with receiving(tmp_path / "inbox") as server:
+        sender = Sender(config_for(server.url, tmp_path), spool)
+        for _ in range(2):
+            with pytest.raises(SendError, match="stands twice"):
+                sender.send_batch()
+        while sender.send_batch():
+            pass
+    assert (sender.figures.sent_items, sender.figures.refused_items) == (3, 1)
+    assert numbers_at(tmp_path / "inbox") == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -279,14 +319,15 @@ def test_an_answer_that_acknowledges_nothing_forgets_nothing(
     assert sum(spool.figures().items.values()) == 5
 
 
+@pytest.mark.parametrize("headers", ["", "Connection: close\r\n"])
 def test_a_receiver_that_drips_or_is_silent_is_left(
-    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, headers: str
 ) -> None:
     fill(spool, 0, 5)
     monkeypatch.setattr(sender_module, "_DEADLINE_S", 0.5)
 
     def drip(line: socket.socket) -> None:
-        line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        line.sendall(f"HTTP/1.1 200 OK\r\n{headers}Content-Length: 1000\r\n\r\n".encode())
         for _ in range(100):
             try:
                 line.sendall(b" ")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -16,14 +20,16 @@ from typing import Any
 
 import pytest
 
+from edgewright.device import agent_state, service
 from edgewright.device.agent_config import AgentConfig, DeviceSection, RegistrySection, load_agent_config
 from edgewright.device.agent_state import PREVIOUS_NAME, STATE_NAME, AgentState, Held, StateFile
 from edgewright.device.local_model import LocalModel
+from edgewright.device.service import AgentService
 from edgewright.device.slots import Slots
 from edgewright.device.state_holder import StateHolder, state_lock
 from edgewright.device.status import RUNNING_NAME, read_status
 from edgewright.device.updating import Updating
-from edgewright.errors import EnrolmentError
+from edgewright.errors import EdgewrightError, EnrolmentError
 from small_bundles import LABELS, make_small_bundle, release_of, samples
 from tuf_repository import TufRepository
 
@@ -116,6 +122,40 @@ def test_the_service_manager_hears_that_it_is_ready_and_alive(config: Path) -> N
             said = manager.recv(1000)
 
 
+def test_a_full_disk_takes_no_service_away(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a reboot there may be no room for a single file: what is held serves, and can be asked."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    config.write_text(CONFIG.replace("127.0.0.1:0", address))
+
+    StateHolder(config.parent / "state").change(lambda state: dataclasses.replace(state, active="factory"))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for module in (service, agent_state):
+        monkeypatch.setattr(module, "replace_file", full)
+    monkeypatch.setattr(os, "ftruncate", full)
+    found = AgentService(load_agent_config(config))
+    thread = threading.Thread(target=found.run)
+    thread.start()
+    try:
+        with LocalModel(f"http://{address}") as model:
+            give_up_at = time.monotonic() + WITHIN_S
+            while True:
+                try:
+                    assert [each.label for each in model.answer(samples(1)[0])] == [LABELS[0]]
+                    break
+                except EdgewrightError:
+                    assert thread.is_alive() and time.monotonic() < give_up_at
+                    time.sleep(0.05)
+        assert not (config.parent / "state" / RUNNING_NAME).exists()
+        assert agent("healthy", "--config", config).stdout == "healthy\n"
+    finally:
+        found.stop()
+        thread.join()
+
+
 def test_a_second_agent_on_the_folder_is_refused(config: Path) -> None:
     with state_lock(config.parent / "state"):
         done = agent("run", "--config", config)
@@ -190,10 +230,10 @@ class Told:
         self.counts[name] = self.counts.get(name, 0) + value
 
 
-def make_updating(tmp_path: Path) -> tuple[Updating, Told]:
+def make_updating(tmp_path: Path, url: str = CLOSED) -> tuple[Updating, Told]:
     (tmp_path / "root.json").write_bytes(TufRepository(tmp_path / "store").trusted_root())
     device = DeviceSection("d", "digits", "linux-x86", str(tmp_path / "state"))
-    config = AgentConfig(device, RegistrySection(url=CLOSED), folder=tmp_path)
+    config = AgentConfig(device, RegistrySection(url=url), folder=tmp_path)
     holder, told = StateHolder(config.state), Told()
     return Updating(config, holder, Slots(config.state, None), told), told  # type: ignore[arg-type]
 
@@ -205,6 +245,14 @@ def test_weeks_offline_are_one_line(tmp_path: Path) -> None:
     assert told.events[0][0] == "offline"
     assert (told.counts["polls"], told.counts["polls_failed"]) == (20, 20)
     assert "cannot be reached" in updating.describe()["error"]
+
+
+def test_being_stopped_while_the_registry_is_silent_is_not_being_offline(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        updating, told = make_updating(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        updating._stop.set()
+        assert updating.ask_once()
+    assert (told.events, told.counts) == ([], {"polls": 1})
 
 
 def test_a_root_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgewright.device.answer import Reply, WorkerLostError
+from edgewright.device.answer import ReadingTimeoutError, Reply, WorkerLostError
 from edgewright.device.shadow import Shadow
 from edgewright.errors import DataError, DeadlineError
 
@@ -78,8 +78,9 @@ def test_what_the_running_model_answers_the_new_one_must_answer_too(error: Excep
     assert compared(labels("a"), raising(error)) == (1, 0)
 
 
-def test_a_worker_that_ends_is_counted_elsewhere() -> None:
-    shadow = Shadow(Trial(raising(WorkerLostError("gone"))), CLASSES, CLASSES, 1.0, lambda *_: None)
+@pytest.mark.parametrize("error", [WorkerLostError("gone"), ReadingTimeoutError("a large request")])
+def test_a_worker_that_ends_is_counted_elsewhere(error: Exception) -> None:
+    shadow = Shadow(Trial(raising(error)), CLASSES, CLASSES, 1.0, lambda *_: None)
     shadow.offer(b"x", "application/x-npy", labels("a"))
     time.sleep(0.05)
     assert shadow.figures == (0, 0)

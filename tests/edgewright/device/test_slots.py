@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -64,6 +68,33 @@ def test_a_slot_with_anything_but_the_signed_bytes_is_not_filled(damage: str, sl
     with pytest.raises(IntegrityError):
         slots.fill("A", SHA, files)
     assert not slots.folder("A").exists()
+
+
+def test_names_and_sizes_are_told_without_reading_and_a_disk_that_refuses_is_no_damage(
+    slots: Slots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = stage(slots)
+    slots.fill("A", SHA, files)
+    held: Any = SimpleNamespace(release=SimpleNamespace(files=files))
+    assert slots.is_complete("A", held) and slots.is_intact("A", held)
+    assert not slots.is_complete("B", held) and not slots.is_intact("B", held)
+    model = slots.folder("A") / "model.onnx"
+    data = model.read_bytes()
+    model.write_bytes(data[:-1] + b"!")
+    assert slots.is_complete("A", held) and not slots.is_intact("A", held)
+    model.write_bytes(data[:-1])
+    assert not slots.is_complete("A", held)
+    model.unlink()
+    model.symlink_to(model)
+    assert not slots.is_complete("A", held)
+
+    def refuse(_: object) -> list[str]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    for look in (slots.is_complete, slots.is_intact):
+        with pytest.raises(OSError, match="Too many"):
+            look("A", held)
 
 
 def test_emptying_follows_no_link(slots: Slots, tmp_path: Path) -> None:

@@ -430,6 +430,53 @@ def test_an_item_whose_bytes_rot_is_given_up_alone(spool: Spool) -> None:
     assert spool.figures().items["middle"] == 9
 
 
+def test_a_flipped_bit_that_changes_a_values_type_stops_nothing(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, 1)
+    for index in range(5):
+        spool.put("x", HIGH, payload(index, 100))
+    spool.write_pending()
+    (line,) = spool._file._connection.execute("SELECT line FROM items WHERE place = 3").fetchone()
+    spool.stop()
+    data = bytearray((tmp_path / SPOOL_NAME).read_bytes())
+    kind = 12 + 2 * len(line)  # of a BLOB of this length, in the record's header: two bytes of seven bits
+    place = data.rindex(bytes([0x80 | kind >> 7, kind & 0x7F]), 0, data.index(line)) + 1
+    data[place] ^= 1  # the BLOB is a TEXT now
+    (tmp_path / SPOOL_NAME).write_bytes(data)
+    with sqlite3.connect(tmp_path / SPOOL_NAME) as connection:
+        assert connection.execute("SELECT typeof(line) FROM items WHERE place = 3").fetchone() == ("text",)
+    connection.close()
+    spool = reopened(tmp_path)
+    assert [number(item) for item in everything(spool)] == [0, 1, 2, 3, 4], "its bytes are as they were"
+    spool.put("x", HIGH, payload(5))
+    assert spool.write_pending()
+    assert len(everything(spool)) == 6
+    assert spool.figures().error is None
+    spool.stop()
+
+
+@pytest.mark.parametrize(
+    ("found", "bit"),
+    [(b"line BLOB", 0), (b"CREATE TABLE items (", 7), (b"SQLite format 3", 0)],
+    ids=["a column's name", "a letter that is no text any more", "the file's beginning"],
+)
+def test_a_flipped_bit_in_the_schema_is_damage_like_any_other(tmp_path: Path, found: bytes, bit: int) -> None:
+    spool = Spool(tmp_path, 1)
+    spool.put("x", HIGH, payload(1))
+    spool.write_pending()
+    spool.stop()
+    data = bytearray((tmp_path / SPOOL_NAME).read_bytes())
+    data[data.index(found)] ^= 1 << bit
+    (tmp_path / SPOOL_NAME).write_bytes(data)
+    spool = Spool(tmp_path, 1)
+    for index in range(3):
+        spool.put("x", HIGH, payload(2 + index))
+        spool.write_pending()
+        spool.next_batch(10)
+    assert {3, 4} <= {number(item) for item in everything(spool)}
+    assert (spool.figures().damaged, spool.figures().error) == (1, None)
+    spool.stop()
+
+
 def test_a_second_process_on_the_same_file_does_no_harm(tmp_path: Path) -> None:
     first = Spool(tmp_path, 1)
     first.put("x", HIGH, payload(1))

@@ -6,6 +6,7 @@ The second half has real ones: nothing a client asks may fail while a release is
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import signal
 import subprocess
@@ -19,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from edgewright import durable
+from edgewright.device import slots
 from edgewright.device.agent_config import AgentConfig, HealthSection
 from edgewright.device.agent_state import AgentState
 from edgewright.device.answer import BusyError, Reply
@@ -27,11 +30,11 @@ from edgewright.device.state_holder import StateHolder
 from edgewright.device.supervisor import Supervisor
 from edgewright.device.trial import GO_ON, TrialFigures, Verdict, judge_trial
 from edgewright.device.worker_job import WorkerJob
-from edgewright.device.worker_link import Ending, NotTakenError
+from edgewright.device.worker_link import Blames, Ending, NotTakenError
 from edgewright.errors import AgentStateError, NothingServesError
 from edgewright.signed_release import Budget
 from serving_agent import RecordedEvents, RestlessClient, ServingAgent, small_config
-from small_bundles import LABELS, install, make_small_bundle
+from small_bundles import LABELS, install, make_small_bundle, release_of
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +65,8 @@ class PretendedLink:
         self.phase, self.report = "ready", {"figures": {}, "model": {"variant": "v", "answers": answers}}
         self.on_change()
 
-    def fail(self, reason: str = "it ended", deterministic: bool = False) -> None:
-        self.phase, self.ending = "ended", Ending(reason, deterministic)
+    def fail(self, reason: str = "it ended", deterministic: bool = False, blames: Blames = "release") -> None:
+        self.phase, self.ending = "ended", Ending(reason, deterministic, blames)
         self.on_change()
 
     def ask(self, body: bytes, content_type: str, give_up_at: float) -> Reply:
@@ -340,18 +343,132 @@ def test_a_bundle_that_fails_for_ever_gives_way_to_one_on_trial(bench: Bench, bu
     assert bench.serving() == 2
 
 
+@pytest.mark.parametrize("how", ["shorter", "other bytes"])
 def test_a_slot_that_the_disk_has_damaged_is_left_and_its_release_may_come_again(
-    bench: Bench, bundles: list[Path]
+    how: str, bench: Bench, bundles: list[Path]
 ) -> None:
+    """Names and sizes are compared at once; other bytes of the same number are found by the worker, which reads them."""
     bench.serve(bundles[0], 1)
     bench.install(bundles[1], 2)
     bench.holder.change(lambda state: state.committed())
     model = bench.slots.folder("B") / "model.onnx"
-    model.write_bytes(model.read_bytes()[:-1] + b"x")
+    model.write_bytes(model.read_bytes()[:-1] + (b"x" if how == "other bytes" else b""))
     bench.start_agent()
     bench.tick()
+    if how == "other bytes":
+        assert bench.last.job.files == release_of(bundles[1], 2).files
+        bench.last.fail("it is damaged", deterministic=True, blames="disk")
+        bench.tick()
     assert bench.state.active == "A" and bench.state.slots["B"] is None and bench.state.refused == ()
     assert bench.events.of("fall_back")[0]["reason"] == "what is in B is damaged or gone."
+
+
+def test_a_damaged_slot_ends_a_trial_and_its_release_may_come_again(bench: Bench, bundles: list[Path]) -> None:
+    bench.serve(bundles[0], 1)
+    bench.install(bundles[1], 2)
+    bench.tick()
+    bench.last.fail("it is damaged", deterministic=True, blames="disk")
+    bench.tick()
+    assert bench.state.trial is None and bench.state.slots["B"] is None and bench.state.refused == ()
+
+
+def test_a_slot_that_cannot_be_looked_at_for_a_moment_is_kept(
+    bench: Bench, bundles: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.serve(bundles[0], 1)
+    bench.start_agent()
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(slots, "_check_sizes", refuse)
+        for _ in range(5):
+            bench.tick(1.0)
+    assert bench.links == [] and bench.state.active == "A"
+    bench.tick(1.0)
+    bench.last.become_ready()
+    assert bench.serving() == 1
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EAGAIN, "no process"), RuntimeError("can't start new thread")])
+def test_what_the_system_refuses_for_a_moment_is_no_bundles_fault(
+    error: Exception, bench: Bench, bundles: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.serve(bundles[0], 1)
+    bench.start_agent()
+    starter = bench.supervisor._active._starter
+
+    def refuse(*_: object) -> Any:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(starter, "_start_worker", refuse)
+        for _ in range(10):
+            bench.tick(1.0)
+    assert bench.state.active == "A" and bench.state.refused == ()
+    bench.tick(1.0)
+    bench.last.become_ready()
+    bench.tick()
+    assert bench.serving() == 1 and bench.state.failed_starts == 0
+
+
+def test_a_request_that_could_not_be_read_is_not_held_against_a_release(bench: Bench, bundles: list[Path]) -> None:
+    bench.serve(bundles[0], 1)
+    bench.install(bundles[1], 2)
+    for _ in range(6):
+        bench.last.fail("it did not read a request within 1 s", blames="request")
+        bench.tick()
+        bench.last.become_ready()
+        bench.tick()
+    assert bench.state.failed_starts == 0 and bench.state.refused == ()
+    assert bench.state.active == "A" and bench.state.trial is not None and bench.state.trial.starts <= 1
+
+
+def test_a_commit_whose_last_flush_fails_has_happened(
+    bench: Bench, bundles: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name of the new state was exchanged: what stands there counts, and its worker is the one that serves."""
+    bench.serve(bundles[0], 1)
+    bench.install(bundles[1], 2)
+    bench.tick()
+    bench.last.become_ready()
+    bench.tick()
+    trial = bench.last
+
+    def fail(_: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "flush_folder", fail)
+        bench.tick(11.0)
+    assert bench.state.active == "B" and bench.serving() == 2 and trial.ended_for is None
+    bench.tick()
+    assert bench.serving() == 2 and len(bench.links) == 2
+
+
+@pytest.mark.parametrize("kind", ["rollback", "fall_back"])
+def test_a_slot_is_empty_before_that_is_told(kind: str, bench: Bench, bundles: list[Path]) -> None:
+    """Telling may wait for the disk: an installation in the meantime must not lose its files."""
+    bench.serve(bundles[0], 1)
+    bench.install(bundles[1], 2)
+    if kind == "fall_back":
+        bench.holder.change(lambda state: state.committed())
+        bench.start_agent()
+    bench.tick()
+    seen: dict[str, bool] = {}
+    told = bench.events.event
+
+    def event(kind: str, **facts: Any) -> None:
+        seen.setdefault(kind, bench.slots.folder("B").exists())
+        told(kind, **facts)
+
+    bench.events.event = event  # type: ignore[method-assign]
+    for _ in range(3):
+        bench.last.fail()
+        bench.tick()
+    bench.tick()
+    assert seen[kind] is False
 
 
 def test_with_all_slots_damaged_the_device_waits_for_a_release(bench: Bench, bundles: list[Path]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import tuf
 from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import TargetFile
+from tuf.api.metadata import MetaFile, TargetFile
 from tuf.ngclient import Updater
 
 from edgewright.device.agent_config import AgentConfig, DeviceSection, RegistrySection
@@ -222,20 +222,13 @@ def flip(data: bytes, chance: random.Random) -> bytes:
     return data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :]
 
 
-def same_meaning(data: bytes, other: bytes) -> bool:
-    """Whether metadata differs in nothing but the case of a signature's digits, which are a number."""
-    lower = re.compile(rb'"sig":"[0-9a-fA-F]*"')
-    return lower.sub(lambda found: found.group().lower(), data) == lower.sub(lambda found: found.group().lower(), other)
-
-
 @pytest.mark.parametrize("flips", [40, pytest.param(500, marks=pytest.mark.slow)])
 def test_every_flipped_bit_is_a_refusal(
     flips: int, repo: TufRepository, registry: HostileRegistry, device: Device, tmp_path: Path
 ) -> None:
     """Each on a device that serves release 1 and is offered release 2: nothing of that may be installed.
 
-    A flip counts when it changes what is verified. The one kind that does not is the case of a digit in a signature;
-    such draws are left out and counted. Each of the seven files that the device needs for release 2 has its share.
+    Each of the seven files that the device needs for release 2 has its share.
     """
     repo.ship(1)
     device.bring()
@@ -243,23 +236,16 @@ def test_every_flipped_bit_is_a_refusal(
     repo.ship(2)
     files = [f"{REPOSITORY}/{name}" for name in ("2.root.json", "timestamp.json", "3.snapshot.json", f"3.{NAME}.json")]
     files += [f"1/run2/artifacts/bundle/{name}" for name in ("golden.npz", "manifest.json", "model.onnx")]
-    chance, refused, without_meaning = random.Random(7), 0, 0
-    while refused < flips:
-        path = files[refused % len(files)]
-        data = (repo.folder / path).read_bytes()
-        changed = flip(data, chance)
-        if same_meaning(data, changed):
-            without_meaning += 1
-            continue
-        registry.attack = Attack(replace={path: changed})
-        tried = device.copy(tmp_path / f"flip {refused}")
+    chance = random.Random(7)
+    for number in range(flips):
+        path = files[number % len(files)]
+        registry.attack = Attack(replace={path: flip((repo.folder / path).read_bytes(), chance)})
+        tried = device.copy(tmp_path / f"flip {number}")
         with pytest.raises((TrustError, IntegrityError)):
             tried.bring()
         assert tried.serving == 1
         assert (tried.holder.state.slots, tried.holder.state.trial) == (device.holder.state.slots, None)
         shutil.rmtree(tried.folder)
-        refused += 1
-    print(f"{refused} flips refused, {without_meaning} draws without meaning left out")
     registry.attack = None
     device.bring()
     assert device.serving == 2, "without the attack the same device goes on"
@@ -294,6 +280,46 @@ def test_stolen_timestamp_and_snapshot_keys_install_nothing(repo: TufRepository,
     repo.ship(66)
     refuses(device, "was signed by 0/1 keys")
     assert device.serving == 1
+
+
+@pytest.mark.parametrize("length", [None, 1 << 29])
+def test_a_stolen_timestamp_key_does_not_say_how_much_is_received(
+    length: int | None, repo: TufRepository, registry: HostileRegistry, device: Device
+) -> None:
+    repo.ship(1)
+    device.bring()
+    repo.timestamp.version += 1
+    repo.timestamp.snapshot_meta = MetaFile(repo.snapshot.version + 1, length=length)
+    repo.file("timestamp.json").write_bytes(repo.signed(repo.timestamp, repo.keys["timestamp"]))
+    path = f"{REPOSITORY}/{repo.snapshot.version + 1}.snapshot.json"
+    registry.attack = Attack(at=("snapshot.json",), replace={path: b"{" * 1000}, endless=True)
+    refuses(device, "larger than 131072 bytes")
+    assert device.updates.received_bytes < 1 << 19
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("2.root.json", b"[" + b"[]," * 10_000 + b"0]"),
+        ("2.root.json", b"[" + b"{}," * 10_000 + b"0]"),
+        ("timestamp.json", '["\U0001f980"]'.encode()),
+    ],
+)
+def test_what_would_swell_in_memory_is_refused_before_it_is_parsed(
+    name: str, data: bytes, repo: TufRepository, registry: HostileRegistry, device: Device
+) -> None:
+    """Nobody has verified it then: whoever sits on the line could send it."""
+    repo.ship(1)
+    registry.attack = Attack(at=(name,), replace={f"{REPOSITORY}/{name}": data})
+    refuses(device, "it is no signed metadata")
+
+
+def test_a_thousand_delegated_roles_with_a_key_each_are_within_the_bounds(repo: TufRepository, device: Device) -> None:
+    keys = [CryptoSigner.generate_ed25519() for _ in range(1000)]
+    for number, key in enumerate(keys):
+        repo.delegate(f"m{number}.linux-x86", key)
+    release = repo.ship(1)
+    assert device.check() == release
 
 
 def test_a_stolen_release_key_names_no_other_models_files(repo: TufRepository, device: Device) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import platform
@@ -20,14 +21,15 @@ from hypothesis import strategies as st
 
 import hostile_models
 from edgewright.bundle import Bundle
-from edgewright.device.answer import CONTENT_TYPES, MOST_SAMPLES
+from edgewright.device.answer import ANSWER_MAX_BYTES, CONTENT_TYPES, MOST_SAMPLES, read_reply
 from edgewright.device.frames import HEAD_MAX_BYTES, Frame, FrameError, FrameReader
-from edgewright.device.worker_answer import Answerer
+from edgewright.device.worker_answer import Answerer, WorkerAnswer, describe_model
 from edgewright.device.worker_job import WorkerJob, start_worker
 from edgewright.device.worker_proof import RefusedError, prove
 from edgewright.errors import DataError, DeadlineError, EngineError
+from edgewright.postprocessing import Classification
 from edgewright.predictor import open_predictor
-from small_bundles import LABELS, WHITE, make_small_bundle, samples, sound_model
+from small_bundles import LABELS, WHITE, make_small_bundle, release_of, samples, sound_model
 
 NPY = "application/x-npy"
 
@@ -62,6 +64,10 @@ def job(bundle: Bundle, **changes: Any) -> WorkerJob:
             **changes,
         }
     )
+
+
+def labels(answerer: Answerer, body: bytes, content_type: str = NPY) -> list[str]:
+    return [each["label"] for each in answerer.answer(body, content_type, 1.0).answers]
 
 
 # Frames
@@ -102,7 +108,7 @@ def test_a_sound_bundle_is_proved_with_figures(bundle: Bundle) -> None:
     assert 0 < figures["latency_p95_ms"] < 1000 and 20 < figures["peak_memory_mib"] < 1000
     assert report["model"]["answers"] == {"kind": "classification", "labels": list(LABELS)}
     assert report["model"]["takes"]["shape"] == [8, 8]
-    assert answerer.answer(npy(samples(3)[0]), NPY, 1.0).facts["labels"] == list(LABELS)
+    assert labels(answerer, npy(samples(3)[0])) == list(LABELS)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +131,27 @@ def test_a_refusal_says_whether_trying_again_may_help(
     assert found.value.deterministic is deterministic
 
 
+def test_bytes_that_were_not_signed_are_the_disks_fault_and_a_contradiction_is_the_releases(tmp_path: Path) -> None:
+    bundle = make_small_bundle(tmp_path / "b")
+    files = [vars(file) for file in release_of(bundle.folder, 1).files]
+    model = bundle.folder / "model.onnx"
+    model.write_bytes(model.read_bytes()[:-1] + b"x")
+    with pytest.raises(RefusedError, match="is damaged") as found:
+        prove(bundle.folder, {**vars(job(bundle)), "files": files})
+    assert (found.value.blames, found.value.deterministic) == ("disk", True)
+    contradicting = [vars(file) for file in release_of(bundle.folder, 1).files]
+    with pytest.raises(RefusedError) as other:
+        prove(bundle.folder, {**vars(job(bundle)), "files": contradicting})
+    assert (other.value.blames, other.value.deterministic) == ("release", False)
+
+
+def test_of_many_labels_the_first_are_reported_and_their_number(bundle: Bundle) -> None:
+    names = tuple(f"{number:05}" for number in range(60_000))
+    manifest = dataclasses.replace(bundle.manifest, postprocessing=Classification(names))
+    answers = describe_model(manifest)["answers"]
+    assert (len(answers["labels"]), answers["number_of_labels"]) == (100, 60_000)
+
+
 # Answers
 
 
@@ -133,13 +160,13 @@ def test_a_request_may_be_an_array_one_sample_json_or_a_picture(answerer: Answer
     raw, truth = samples(3)
     png = io.BytesIO()
     image.fromarray(raw[0]).save(png, "PNG")
-    labels = [LABELS[index] for index in truth]
-    assert answerer.answer(npy(raw), NPY, 1.0).facts["labels"] == labels
-    assert answerer.answer(npy(raw[1]), NPY, 1.0).facts["labels"] == labels[1:2]
+    wanted = [LABELS[index] for index in truth]
+    assert labels(answerer, npy(raw)) == wanted
+    assert labels(answerer, npy(raw[1])) == wanted[1:2]
     asked = b'{"samples": %s}' % str(raw.tolist()).encode()
-    assert answerer.answer(asked, "application/json", 1.0).facts["labels"] == labels
+    assert labels(answerer, asked, "application/json") == wanted
     found = answerer.answer(png.getvalue(), "image/png", 1.0)
-    assert found.answers[0]["label"] == labels[0] and found.facts["input_mean"] == [raw[0].mean()]
+    assert found.answers[0]["label"] == wanted[0] and found.facts["input_mean"] == [raw[0].mean()]
 
 
 @pytest.mark.parametrize(
@@ -166,6 +193,8 @@ def test_a_request_may_be_an_array_one_sample_json_or_a_picture(answerer: Answer
         (b'{"samples": [[[300]]]}', "application/json"),
         (b'{"samples": [], "more": 1}', "application/json"),
         (b"[" * 100_000, "application/json"),
+        (b'{"samples": [' + b"[[1]]," * (64 * MOST_SAMPLES) + b"[[1]]]}", "application/json"),
+        (b'{"samples": [' + b"[" * (80 * MOST_SAMPLES), "application/json"),
         (b"\x89PNG\r\n\x1a\n" + bytes(50), "image/png"),
         (b"GIF89a", "image/png"),
         (b"\xff\xd8\xff" + bytes(50), "image/jpeg"),
@@ -177,6 +206,30 @@ def test_what_the_model_does_not_take_is_an_error_in_words(answerer: Answerer, b
         answerer.answer(body, content_type, 1.0)
     assert "/proc/" not in str(found.value)
     assert answerer.look_into(found.value) == ("data", True)
+
+
+def test_the_most_samples_with_the_longest_labels_are_answered_or_refused_in_words(tmp_path: Path) -> None:
+    """Whatever a release is called, a batch within the bounds never breaks the line to the agent."""
+    for letters in (199, 1_000):
+        names = tuple(letter + "表" * letters for letter in "abc")
+        bundle = make_small_bundle(tmp_path / str(letters), postprocessing=Classification(names))
+        with open_predictor(bundle) as predictor:
+            answerer = Answerer(predictor, bundle.golden.samples[:1], MOST_SAMPLES)
+            found = answerer.answer(npy(np.repeat(samples(1)[0], MOST_SAMPLES, axis=0)), NPY, 5.0)
+            frame = Frame({"kind": "answer", "number": 1, **found.facts}, found.body())
+            read = list(FrameReader(ANSWER_MAX_BYTES).feed(frame.to_bytes()))
+            assert read_reply(read[0]).labels == [names[0][:200]] * MOST_SAMPLES
+    with pytest.raises(DataError, match="ask for fewer samples at once"):
+        WorkerAnswer([{"label": "表" * 200}] * (2 * MOST_SAMPLES), {}).body()
+
+
+def test_the_models_time_begins_once_the_request_is_read(answerer: Answerer, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = answerer._read
+    monkeypatch.setattr(answerer, "_read", lambda *args: (time.sleep(0.3), reads(*args))[1])
+    told: list[float] = []
+    start = time.monotonic()
+    answerer.answer(npy(samples(1)[0]), NPY, 0.2, lambda: told.append(time.monotonic() - start))
+    assert told[0] >= 0.3
 
 
 def test_after_trouble_a_sample_that_was_answered_before_tells_whether_to_go_on(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -17,8 +18,8 @@ import pytest
 
 import hostile_models
 from edgewright.bundle import Bundle
-from edgewright.device import worker_job
-from edgewright.device.answer import BusyError, WorkerLostError
+from edgewright.device import worker_job, worker_link
+from edgewright.device.answer import BusyError, ReadingTimeoutError, WorkerLostError
 from edgewright.device.worker_job import WorkerJob, describe_end
 from edgewright.device.worker_link import MOST_WAITING, NotTakenError, WorkerLink
 from edgewright.errors import DataError, DeadlineError, EdgewrightError
@@ -158,13 +159,64 @@ def test_an_inference_that_does_not_end_is_broken_off_inside(link: Link, tmp_pat
     assert found.ending is not None and "its model answers no more" in found.ending.reason
 
 
-def test_a_worker_that_cannot_break_off_is_killed(link: Link) -> None:
+PRETENDING = """
+import json, socket, struct, sys, time
+line = socket.socket(fileno=int(sys.argv[1]))
+def say(**head):
+    data = json.dumps(head).encode()
+    line.sendall(b"edw1" + struct.pack("!II", len(data), 0) + data)
+line.recv(65536)
+say(kind="ready", figures={{}}, model={{}})
+line.recv(65536)
+{action}
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("action", "error", "reason", "blames"),
+    [
+        ("say(kind='read', number=1)", DeadlineError, "it did not end an inference within 0.2 s", "release"),
+        ("", ReadingTimeoutError, "it did not read a request within 0.2 s", "request"),
+    ],
+)
+def test_a_worker_that_cannot_break_off_is_killed_and_what_was_only_read_is_not_the_models_fault(
+    action: str, error: type[EdgewrightError], reason: str, blames: str, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = PRETENDING.format(action=action)
+    monkeypatch.setattr(worker_job, "worker_command", lambda line: [sys.executable, "-c", script, str(line)])
     found = ready(link(deadline_s=0.2))
-    os.kill(found.pid, signal.SIGSTOP)
-    with pytest.raises(DeadlineError):
+    with pytest.raises(error) as caught:
         found.ask(ONE, NPY, soon())
+    assert type(caught.value) is error
     assert found.wait_ended(5) and found.ending is not None
-    assert found.ending.reason == "it did not end an inference within 0.2 s"
+    assert (found.ending.reason, found.ending.blames) == (reason, blames)
+
+
+def test_reading_a_request_is_not_part_of_the_models_time(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    action = "time.sleep(1); say(kind='read', number=1); time.sleep(1); say(kind='trouble', number=1, code='data')"
+    script = PRETENDING.format(action=action)
+    monkeypatch.setattr(worker_job, "worker_command", lambda line: [sys.executable, "-c", script, str(line)])
+    with pytest.raises(DataError):
+        ready(link(deadline_s=0.5)).ask(ONE, NPY, soon())
+
+
+def test_where_the_system_gives_no_thread_no_process_is_left(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(job: WorkerJob) -> Any:
+        line, process = worker_job.start_worker(job)
+        started.append(process)
+        return line, process
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(worker_link, "start_worker", start)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(threading.Thread, "start", refuse)
+        link()
+    assert started[0].returncode == -signal.SIGKILL
 
 
 def test_a_silent_worker_is_ended_but_not_for_the_agents_own_sleep(link: Link) -> None:
@@ -235,15 +287,16 @@ def say(**head):
 @pytest.mark.parametrize(
     ("answer", "body"),
     [
-        ("labels=['a'] * 2, values=[], confidences=[], input_mean=[]", "[{}]"),
-        ("labels=['a'], values=['b'], confidences=[], input_mean=[]", "[{}]"),
-        ("labels=['a' * 999], values=[], confidences=[], input_mean=[]", "[{}]"),
-        ("labels=['a'], values=[], confidences=[], input_mean=[]", "{}"),
-        ("labels=['a'], values=[], confidences=[], input_mean=[]", "[3]"),
-        ("labels=['a'], values=[], confidences=[], input_mean=[]", "[NaN]"),
-        ("labels=['a'], values=[], confidences=[], input_mean=[]", '[{"score": 1e999}]'),
-        ("labels=['a'], values=[], confidences=[], input_mean=[]", '[{"score": [[]]}]'),
-        ("labels=[], values=[], confidences=[], input_mean=[]", "[" * 100_000),
+        ("values=[], confidences=[], input_mean=[]", '[{"label": "a"}, {}]'),
+        ("values=['b'], confidences=[], input_mean=[]", "[{}]"),
+        ("values=[], confidences=[], input_mean=[]", '[{"label": "%s"}]' % ("a" * 999)),
+        ("values=[], confidences=[], input_mean=[]", '[{"label": 3}]'),
+        ("values=[], confidences=[], input_mean=[]", "{}"),
+        ("values=[], confidences=[], input_mean=[]", "[3]"),
+        ("values=[], confidences=[], input_mean=[]", "[NaN]"),
+        ("values=[], confidences=[], input_mean=[]", '[{"score": 1e999}]'),
+        ("values=[], confidences=[], input_mean=[]", '[{"score": [[]]}]'),
+        ("values=[], confidences=[], input_mean=[]", "[" * 100_000),
     ],
 )
 def test_an_answer_that_is_none_ends_the_worker(

@@ -16,6 +16,8 @@ from edgewright.pipeline.kept_evidence import load_evidence
 from edgewright.pipeline.predictions import Predictions
 from edgewright.pipeline.publishing import device_reports
 from edgewright.pipeline.run_logging import git_commit
+from edgewright.pipeline.signing.attestation import attest, find_attestation
+from edgewright.pipeline.signing.deciding import decided_version
 from edgewright.pipeline.stages.quantize import QuantizeResult
 from edgewright.pipeline.tracking import (
     ChampionMovedError,
@@ -30,6 +32,8 @@ from edgewright.pipeline.tracking import (
 from edgewright.pipeline.tracking.client import artifact_repository, open_client
 from edgewright.pipeline.tracking.model_version import get_version
 from edgewright.pipeline.variant_settings import QuantizeSettings
+from edgewright.pipeline.workspace import Workspace
+from registered import attestation
 
 FAST = {"fp32": 2.0, "p50": 1.0}
 
@@ -60,6 +64,22 @@ def test_a_release_holds_all_that_a_later_judgement_and_a_device_need(hand_made:
     context = json.loads(download(tracking, version, "context.json", tmp_path).read_text())
     assert context["recipe"] == made.recipe.model_dump(mode="json")
     assert (context["size_bytes"], context["reference_size_bytes"]) == (2048, 4096)
+
+
+def test_as_what_and_where_it_was_registered_joins_what_the_workshop_attests_before_it_is_champion(
+    hand_made: Any,
+) -> None:
+    made, shared = hand_made.build(latencies_ms=FAST), Workspace(hand_made.tracking.home).shared
+    hand_made.pack(made)
+    word = attestation(hand_made.folder / f"bundle-{made.build}-p50", "digits", "t")
+    attest(shared, word)
+    hand_made.publish(made)
+    kept, version = find_attestation(shared, "digits.t", word.bundle_sha256), get(hand_made, 1)
+    assert kept is not None
+    assert (kept.version, kept.source) == (1, version.source)
+    assert kept.release().source == version.source.removeprefix("mlflow-artifacts:/")
+    assert attest(shared, word) == kept, "a build that judges again changes nothing of it"
+    assert decided_version(shared, "digits.t") == 1
 
 
 def test_runs_carry_figures_curves_and_verdicts_of_all_variants(hand_made: Any) -> None:

@@ -131,8 +131,19 @@ def test_a_devices_name_is_plain(server: Receiver, device: str) -> None:
     ],
 )
 def test_a_batch_with_a_line_that_has_no_number_is_refused_whole(server: Receiver, tmp_path: Path, body: bytes) -> None:
-    assert ask(server, lines(item(1)) + body)[0] == 400
+    status, answer = ask(server, lines(item(1)) + body)
+    assert (status, answer["for_good"]) == (400, True), "the device sends fewer, and gives one alone up"
     assert rows(tmp_path) == []
+
+
+def test_what_may_be_taken_another_time_is_not_refused_for_good(
+    server: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for more in ({"device": ".."}, {"Authorization": ""}, {"Content_Encoding": "gzip"}):
+        status, answer = ask(server, lines(item(1)), **more)  # type: ignore[arg-type]
+        assert status in (400, 401) and "for_good" not in answer
+    monkeypatch.setattr(receiver_module, "_BODY_MAX_BYTES", 100)
+    assert ask(server, lines(item(1), item(2)))[1]["for_good"] is True
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,11 @@ import pytest
 
 from edgewright.pipeline.signing.attestation import attest, find_attestation
 from edgewright.pipeline.signing.ceremony import Exchanged, init_keys
+from edgewright.pipeline.signing.deciding import promote_by_person, roll_back
 from edgewright.pipeline.signing.mirror import mend_mirror
 from edgewright.pipeline.signing.publisher import Signing, sign_champion
 from edgewright.pipeline.signing.repository import Repository
-from edgewright.pipeline.tracking import ModelVersion, Tracking, get_version, promote, rollback
+from edgewright.pipeline.tracking import ModelVersion, Tracking, get_version
 from edgewright.pipeline.tracking.client import artifacts_folder, database_uri, open_client, store_folder
 from edgewright.signed_release import REPOSITORY
 from registered import release
@@ -65,12 +66,12 @@ class Workshop:
 
     def promote(self, version: int, model: str = "digits") -> Signing:
         """A version becomes champion, and is signed as a flow does it."""
-        promote(self.tracking, model, TARGET, version, reason="good", who="test", allow_withdrawn=True)
+        promote_by_person(self.tracking, model, TARGET, version, reason="good", who="test")
         return self.sign(model)
 
     def rollback(self) -> Signing:
         """The champion goes back, and that is signed."""
-        rollback(self.tracking, "digits", TARGET, reason="bad", who="test")
+        roll_back(self.tracking, "digits", TARGET, reason="bad", who="test")
         return self.sign()
 
     def sign(self, model: str = "digits", stick: bool = False) -> Signing:

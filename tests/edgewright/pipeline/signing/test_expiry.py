@@ -66,6 +66,47 @@ def test_an_online_release_role_is_renewed_too(proper: Workshop) -> None:
     assert proper.enrol().version() == PASSED
 
 
+def test_a_lost_release_key_stops_no_other_role(proper: Workshop) -> None:
+    proper.attest(PASSED, policy="auto")
+    proper.promote(PASSED), proper.sign(stick=True)
+    repository = proper.repository()
+    repository.keyring.find(repository.read().keys(ROLE)[0]).unlink()
+    proper.now.pass_days(15.1)
+    done = refreshed(proper)
+    assert done.renewed == ("snapshot",)
+    (told,) = done.alarms
+    assert told.startswith(f"{ROLE} was due and not signed anew, 15 days are left: the private key of {ROLE}")
+    assert {role: round(left) for role, left in days(proper).items() if role in ("snapshot", "timestamp")} == {
+        "snapshot": 30,
+        "timestamp": 14,
+    }
+    assert proper.enrol().version() == PASSED
+
+
+def test_a_key_that_does_not_open_is_a_lost_one(proper: Workshop) -> None:
+    repository = proper.repository()
+    repository.keyring.find(repository.read().keys("snapshot")[0]).write_bytes(b"damaged")
+    proper.now.pass_days(15.1)
+    done = refreshed(proper)
+    assert done.renewed == ()
+    (told,) = done.alarms
+    assert told.startswith("snapshot was due and not signed anew") and "does not open" in told
+    assert round(days(proper)["timestamp"]) == 14
+
+
+def test_root_keys_that_are_too_few_stop_no_other_role(signed: Workshop) -> None:
+    repository = signed.repository()
+    first, second, _ = repository.read().keys("root")
+    repository.keyring.find(first).unlink()
+    signed.now.pass_days(200)
+    assert "root" in refreshed(signed).renewed, "two of three are enough"
+    repository.keyring.find(second).unlink()
+    signed.now.pass_days(200)
+    done = refreshed(signed)
+    assert "root" not in done.renewed and ROLE in done.renewed
+    assert done.alarms[0].startswith("root was due") and "1 of its keys are here, 2 must sign" in done.alarms[0]
+
+
 def test_a_year_of_refreshes_needs_people_for_what_is_offline_alone(delegated: Workshop) -> None:
     for _ in range(53):
         delegated.now.pass_days(6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from edgewright.errors import KeyringError
 from edgewright.pipeline.signing.keyring import Keyring
-from edgewright.pipeline.signing.passphrases import Passphrases
+from edgewright.pipeline.signing.passphrases import Passphrases, write_private
 from edgewright.pipeline.signing.roles import Kept, kept_of, key_name
 from signed_updates import SECRETS
 
@@ -116,6 +117,36 @@ def test_development_keys_have_a_generated_passphrase(tmp_path: Path) -> None:
     passphrase = tmp_path / "keys" / "passphrase"
     assert len(passphrase.read_text().strip()) >= 32
     assert passphrase.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_empty_passphrase_file_that_a_power_cut_left_is_none(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "passphrase").touch()
+    key = keyring(tmp_path, {}).make("timestamp", "development")
+    assert keyring(tmp_path, {}).signer(key).public_key == key
+
+
+def test_a_private_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(descriptor: int) -> None:
+        raise OSError(5, "the power is cut")
+
+    with monkeypatch.context() as power:
+        power.setattr(os, "fsync", cut)
+        with pytest.raises(KeyringError, match="the power is cut"):
+            write_private(tmp_path / "passphrase", b"secret")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stick_without_links_takes_keys_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(source: object, place: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    write_private(tmp_path / "key", b"secret")
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(KeyringError, match="File exists"):
+        write_private(tmp_path / "key", b"another")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"secret"]
 
 
 def test_another_keys_file_is_not_taken_for_it(tmp_path: Path) -> None:

@@ -109,6 +109,27 @@ def test_a_tag_that_names_another_bundle_is_not_believed(workshop: Workshop) -> 
     assert workshop.promote(PASSED).standing == "refused"
 
 
+def test_where_its_files_lie_is_the_builds_word_and_can_be_put_right(signed: Workshop) -> None:
+    signed.attest(PASSED, source="mlflow-artifacts:/moved/bundle")
+    assert signed.sign().standing == "signed"
+    assert signed.enrol().check().source == "moved/bundle"
+    assert signed.sign().standing == "current"
+
+
+def test_where_devices_could_not_fetch_it_nothing_is_signed(workshop: Workshop) -> None:
+    for source in ("file:///tmp/bundle", "mlflow-artifacts:/a b"):
+        workshop.attest(PASSED, source=source)
+        assert workshop.promote(PASSED).standing == "refused"
+
+
+def test_a_promotion_to_an_older_release_waits_for_its_offline_key(proper: Workshop) -> None:
+    proper.promote(BETTER), proper.sign(stick=True)
+    assert proper.promote(PASSED).standing == "waits"
+    assert proper.sign().standing == "waits", "the decision stays until it is signed"
+    assert proper.sign(stick=True).standing == "signed"
+    assert proper.enrol().version() == PASSED
+
+
 def test_an_offline_key_waits_for_a_person(proper: Workshop) -> None:
     done = proper.promote(PASSED)
     assert done.standing == "waits"

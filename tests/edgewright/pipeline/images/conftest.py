@@ -1,0 +1,57 @@
+"""An engine and a registry for the whole session, and real parts; each only where it can be had."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from container_engine import CACHE, ROOT, Running, running_engine, running_registry
+from edgewright.pipeline.images.builder import ImageParts
+from edgewright.pipeline.images.engine_client import ContainerEngine, find_engine
+from edgewright.pipeline.images.platform import PLATFORMS
+
+
+@pytest.fixture(scope="session")
+def engine_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An engine of these tests' own, for ``DOCKER_HOST``."""
+    with running_engine(tmp_path_factory.mktemp("engine")) as running:
+        yield running.address
+
+
+@pytest.fixture
+def engine(engine_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ContainerEngine]:
+    """That engine, found as every command finds it."""
+    monkeypatch.setenv("DOCKER_HOST", engine_address)
+    found = find_engine()
+    assert found is not None
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A registry without accounts."""
+    with running_registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def real_parts() -> ImageParts:
+    """Debian's Python and real wheels, made and fetched once, kept in the checkout's workspace."""
+    bases: dict[str, Path | tuple[Path, str]] = {}
+    (CACHE / "bases").mkdir(parents=True, exist_ok=True)
+    for platform in PLATFORMS.values():
+        base = CACHE / "bases" / f"debian-{platform.debian}.tar"
+        if not base.exists():
+            if shutil.which("mmdebstrap") is None:
+                pytest.skip("mmdebstrap makes the bases: apt-get install mmdebstrap")
+            command = [str(ROOT / "docker/base.sh"), platform.debian, str(base)]
+            made = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+            if made.returncode != 0:
+                pytest.skip(f"no base can be made here: {made.stderr.strip().splitlines()[-1:]}")
+        bases[platform.name] = base
+    return ImageParts(ROOT / "docker/locks", CACHE / "wheels", bases)
