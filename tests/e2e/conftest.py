@@ -25,6 +25,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from edgewright.bundle import read_bundle
+from edgewright.pipeline.signing.publisher import DEVELOPMENT
 from edgewright.pipeline.tracking import Tracking, champion, comparison, download, metadata, tracking_server, versions
 from edgewright.pipeline.tracking.client import open_client
 from edgewright.pipeline.tracking.model_version import registered_names
@@ -81,12 +82,26 @@ TARGETS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Done:
-    """A command that has ended."""
+    """A command that has ended.
+
+    Attributes:
+        status: Its exit status.
+        out: What it said.
+        err: What it said on stderr, but for the notices about development keys.
+        seconds: How long it took.
+        notices: How often it said that development keys sign.
+    """
 
     status: int
     out: str
     err: str
     seconds: float
+    notices: int = 0
+
+
+def without_notices(err: str) -> str:
+    """What stands on stderr beside the notice that development keys sign."""
+    return err.replace(f"{DEVELOPMENT}\n", "")
 
 
 class Workshop:
@@ -158,7 +173,8 @@ class Workshop:
             if process.poll() is None:
                 process.kill()
                 process.communicate()
-        return Done(process.returncode, out, err, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        return Done(process.returncode, out, without_notices(err), seconds, err.count(DEVELOPMENT))
 
     def edgewright(self, *words: str | Path) -> Done:
         return self.run("edgewright", *words)

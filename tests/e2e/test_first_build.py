@@ -35,6 +35,7 @@ def test_it_ends_well_in_few_words_and_leaves_nothing_running(first_build: Any) 
     done = first_build.done
     assert done.status == 0, done.err
     assert done.err == "", "no framework speaks for itself"
+    assert done.notices == 1, "that development keys sign is said, once"
     assert first_build.left_running == []
     assert " release     ✓ tiny.here version 1 is champion\n" in done.out
     assert " release     … tiny.board version 1 is candidate\n" in done.out
@@ -127,7 +128,7 @@ def test_a_second_build_computes_nothing_and_writes_nothing(first_build: Any, ma
     for now, then in zip(summary["targets"], first_build.summary["targets"], strict=True):
         assert now["variants"] == then["variants"]
         assert (now["version"], now["outcome"], now["champion"]) == (then["version"], then["outcome"], then["champion"])
-    looking = ("judge-", "publish-", "keep-", "describe-")  # these look at the registry, each time
+    looking = ("judge-", "attest-", "publish-", "sign-", "keep-", "describe-")  # these look at the registry, each time
     stages = {name: state for name, state in stages_of(workshop).items() if not name.startswith(looking)}
     assert len(stages) == 2 + 2 + 2 + 6 + 1 + 4 + 1  # data, train, compress, quantize, evaluate, measure, pack, report
     assert set(stages.values()) == {"Unchanged"}, "the page says so"
