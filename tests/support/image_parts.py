@@ -22,7 +22,7 @@ from edgewright.pipeline.images.wheel_lock import LockedWheel, lock_name, lock_t
 from edgewright.postprocessing import Classification
 from edgewright.preprocessing import Preprocessing
 
-_EXPAT = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\nLicense: Expat\n"
+_EXPAT = "Format: https://example.org/copyright-format/1.0/\n\nFiles: *\nLicense: Expat\n"
 _METADATA = "Metadata-Version: 2.4\nName: {name}\nVersion: {version}\nLicense-Expression: {licence}\n"
 _PACKAGE = "Package: {name}\nStatus: install ok installed\nArchitecture: {architecture}\nVersion: {version}\n"
 
