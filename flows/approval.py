@@ -17,7 +17,7 @@ from flows.holding import PROMOTION_WAIT_S, holding
 from flows.outcome import RELEASED, Built, Candidacy
 from tasks.decide_release import keep_decision, keep_question, move_forward
 from tasks.page import show_promotion
-from tasks.sign_release import attest_waiver, sign_release
+from tasks.sign_release import sign_release
 
 KEPT, OUTDATED = "Kept", "Outdated"
 
@@ -44,8 +44,6 @@ def approve(workspace: Workspace, tracking: Tracking, recipe: Recipe, built: Bui
     with holding(workspace, f"promotion.{model}", PROMOTION_WAIT_S):
         for each in chosen:
             waiver = None if each.outcome == "pass" else answer.waiver.strip()
-            if waiver:
-                attest_waiver(workspace, tracking, model, each.target, each.version, waiver, answer.who)
             try:
                 promotion: Promotion = move_forward(
                     tracking, model, each.target, each.version, answer.reason, answer.who, waiver, each.champion

@@ -16,7 +16,7 @@ from edgewright.pipeline.workspace import open_workspace
 from flows.holding import PROMOTION_WAIT_S, holding
 from tasks.decide_release import move_back, move_forward
 from tasks.page import show_promotion
-from tasks.sign_release import attest_waiver, sign_release
+from tasks.sign_release import sign_release
 
 Model = Annotated[str, Field(min_length=1, max_length=100, description="name of the model, e.g. digits")]
 TargetName = Annotated[str, Field(min_length=1, max_length=100, description="name of the target, e.g. linux-x86")]
@@ -67,8 +67,6 @@ def promote_release(
     with TrackingServer(workspace.home) as server:
         tracking = server.wait()
         with holding(workspace, f"promotion.{model}", PROMOTION_WAIT_S):
-            if waiver.strip():
-                attest_waiver(workspace, tracking, model, target, version, waiver.strip(), who)
             done: Promotion = move_forward(
                 tracking, model, target, version, reason, who, waiver.strip() or None, champion_seen
             )

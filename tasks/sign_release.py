@@ -10,13 +10,13 @@ from edgewright.bundle_file import BundleFile
 from edgewright.pipeline.built import TargetBuild
 from edgewright.pipeline.judging import Decision
 from edgewright.pipeline.model_engine import engine_of
-from edgewright.pipeline.signing.attestation import attest, attest_again, make_attestation
+from edgewright.pipeline.signing.attestation import attest, make_attestation
 from edgewright.pipeline.signing.expiry import Refreshed, refresh
 from edgewright.pipeline.signing.healing import heal_updates
 from edgewright.pipeline.signing.publisher import DEVELOPMENT, Signing, sign_champion
 from edgewright.pipeline.signing.repository import open_repository
 from edgewright.pipeline.stages.pack import PackResult
-from edgewright.pipeline.tracking import ModelVersion, Tracking, get_version
+from edgewright.pipeline.tracking import ModelVersion, Tracking
 from edgewright.pipeline.workspace import Workspace
 from tasks.stage import STAGE_OPTIONS
 
@@ -51,15 +51,6 @@ def attest_release(
             peak_memory_mib=budgets.peak_memory_mib,
         ),
     )
-
-
-@task(name="attest-waiver", task_run_name="attest-waiver-{model}.{target}-{version}", **STAGE_OPTIONS)
-def attest_waiver(
-    workspace: Workspace, tracking: Tracking, model: str, target: str, version: int, waiver: str, who: str
-) -> None:
-    """Keeps why a person lets a release go out against its verdict, before its alias moves."""
-    found = get_version(tracking, model, target, version)
-    attest_again(workspace.shared, found.name, found.bundle_sha256, waiver=f"{waiver} ({who})")
 
 
 @task(name="sign", task_run_name="sign-{model}.{target}", **STAGE_OPTIONS)

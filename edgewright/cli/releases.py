@@ -8,9 +8,8 @@ import sys
 
 from edgewright.cli.signing import sign_after_decision
 from edgewright.pipeline.lease import hold_lease
-from edgewright.pipeline.signing.attestation import attest_again
 from edgewright.pipeline.signing.deciding import promote_by_person, roll_back
-from edgewright.pipeline.tracking import get_version, metadata, pin_baseline
+from edgewright.pipeline.tracking import metadata, pin_baseline
 from edgewright.pipeline.workspace import open_workspace
 
 _WAIT_S = 120.0
@@ -30,11 +29,6 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.command == "rollback":
             done = roll_back(tracking, model, target, reason=reason, who=who)
         else:
-            if (
-                arguments.waiver
-            ):  # before the alias moves: a kill in between must not make a waived release look unjudged
-                waived = get_version(tracking, model, target, arguments.version)
-                attest_again(workspace.shared, waived.name, waived.bundle_sha256, waiver=f"{arguments.waiver} ({who})")
             done = promote_by_person(
                 tracking, model, target, arguments.version, reason=reason, who=who, waiver=arguments.waiver
             )

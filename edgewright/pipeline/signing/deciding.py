@@ -1,9 +1,10 @@
 """What the workshop decided about releases, kept in its own store: by this, and not by aliases and tags, it is signed.
 
 Whoever reaches an open registry may move an alias and delete a tag. So a rollback writes into the attestation that the
-release was withdrawn, and only a person who promotes it takes that back. And every promotion and rollback writes down
-which version it chose: an older release than the signed one is signed where that says so, and never for an alias alone.
-All of it is written before the alias moves, so that a kill in between leaves nothing that could be misread.
+release was withdrawn, and only a person who promotes it takes that back; why it may go out against its verdict is written
+there, too, once everything else about the promotion was found right. And every promotion and rollback writes down which
+version it chose: an older release than the signed one is signed where that says so, and never for an alias alone. All of
+it is written before the alias moves, so that a kill in between leaves nothing that could be misread.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def promote_by_person(
     shared = Workspace(tracking.home).shared
 
     def note(chosen: ModelVersion) -> None:
-        attest_again(shared, chosen.name, chosen.bundle_sha256, withdrawn="")
+        waived = {} if waiver is None else {"waiver": f"{waiver} ({who})"}
+        attest_again(shared, chosen.name, chosen.bundle_sha256, withdrawn="", **waived)
         note_decision(shared, chosen)
 
     return promote(
