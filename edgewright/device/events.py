@@ -269,7 +269,9 @@ class Events:
         add("agent_memory_mib", "Resident memory of the agent's process, in MiB.", resident_mib)
         add("worker_memory_mib", "Resident memory of the process that answers, in MiB.", self._worker_memory)
         add(
-            "temperature_celsius", "The hottest zone of the machine.", lambda: max((read_temperatures() or {}).values())
+            "temperature_celsius",
+            "The hottest zone of the machine.",
+            lambda: max((read_temperatures() or {}).values(), default=None),
         )
         add("input_drift_psi", "Population stability index of the inputs.", lambda: self.telemetry.drift()[0])
         add("releases_refused", "Releases whose bytes are refused here.", lambda: len(self._state().refused))
@@ -290,6 +292,10 @@ class Events:
     def _release_labels(self) -> dict[str, str]:
         serves = place_json(self._state(), self._state().active) or {}
         return {key: str(serves.get(key, "")) for key in ("place", "name", "version", "variant", "bundle_sha256")}
+
+
+def _hottest() -> float | None:
+    return max((read_temperatures() or {}).values(), default=None)
 
 
 def _line(payload: dict[str, Any]) -> bytes:

@@ -43,6 +43,7 @@ COUNTERS = {
 
 _PREFIX = "edgewright_"
 _BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_BROKEN = ("figures_broken", "Figures that are missing on this page because reading them failed: a defect.")
 _LATENCY = ("answer_seconds", "Time of one answered request, in seconds.")
 _LABEL_CHARACTERS = 100
 
@@ -84,7 +85,9 @@ class Metrics:
             return dict(self._counts)
 
     def add_gauge(self, name: str, meaning: str, read: Gauge) -> None:
-        """Show a figure that is read when the page is asked for; None or an error: it is not on that page.
+        """Show a figure that is read when the page is asked for; None: it cannot be measured, and is not on that page.
+
+        One whose reading raises is left out, too, and counted on the page as ``edgewright_figures_broken``.
 
         Args:
             name: With its unit, e.g. ``spool_bytes``.
@@ -105,15 +108,17 @@ class Metrics:
         for name, meaning in COUNTERS.items():
             lines += [*_head(f"{name}_total", meaning, "counter"), f"{_PREFIX}{name}_total {_number(counts[name])}"]
         lines += _histogram_lines(latencies, total_s)
+        broken: list[str] = []
         for name, (meaning, read) in self._gauges.items():
-            figure = _read(read)
+            figure = _read(name, read, broken)
             if figure is not None:
                 lines += [*_head(name, meaning, "gauge"), f"{_PREFIX}{name} {_number(figure)}"]
         for name, (meaning, texts) in self._infos.items():
-            labels = _read(texts)
+            labels = _read(name, texts, broken)
             if labels is not None:
                 pairs = ",".join(f'{label}="{_escaped(value)}"' for label, value in labels.items())
                 lines += [*_head(name, meaning, "gauge"), f"{_PREFIX}{name}{{{pairs}}} 1"]
+        lines += [*_head(*_BROKEN, "gauge"), f"{_PREFIX}{_BROKEN[0]} {len(broken)}"]
         return "\n".join(lines) + "\n"
 
 
@@ -126,11 +131,12 @@ def _histogram_lines(latencies: list[int], total_s: float) -> list[str]:
     return [*lines, f"{_PREFIX}{name}_sum {_number(total_s)}", f"{_PREFIX}{name}_count {seen}"]
 
 
-def _read(read: Callable[[], _Figure | None]) -> _Figure | None:
-    """A figure that cannot be read leaves the others on the page."""
+def _read(name: str, read: Callable[[], _Figure | None], broken: list[str]) -> _Figure | None:
+    """A figure whose reading has a defect leaves the others on the page, and is counted there."""
     try:
         return read()
     except Exception:
+        broken.append(name)
         return None
 
 

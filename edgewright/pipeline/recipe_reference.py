@@ -104,6 +104,7 @@ _RULES = """\
   `per_channel` does not go with `float16`, nor with `dynamic` to `tflite`.
 - `power`, `steps`, `initial_sparsity`, `begin_step`, `end_step` and `frequency_steps` go with `schedule: polynomial`,
   which needs `fine_tune_epochs` of at least 2.
+- A target lists engines that its platform can have: 32-bit ARM has no `onnxruntime`.
 - A target's `weight_type: uint8` goes with `activation_type: uint8` and without the engine `litert`; its
   `required_provider` is one of its providers (of `litert`: `XNNPACK`, or `builtin` with `xnnpack: false`).
 - Shares leave at least 5 % to train on. `folds` replaces the shares and needs groups.

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from edgewright.errors import Problem, RecipeError
 from edgewright.pipeline.broken_rule import show_value
 from edgewright.pipeline.document import parse_fields, read_document
+from edgewright.pipeline.images.platform import why_not
 
 # Registered model names are `<model>.<target>`; these characters are safe in them, in file names and in image tags.
 NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$"
@@ -120,7 +121,7 @@ def load_targets(path: Path) -> dict[str, Target]:
         target, found = parse_fields(Target, value, name)
         problems += _check_name(name) + found
         if target is not None:
-            problems += _check_providers(name, target) + _check_types(name, target)
+            problems += _check_engines(name, target) + _check_providers(name, target) + _check_types(name, target)
             targets[name] = target
     if not (targets or problems):
         problems = [Problem("(file)", "names no target. Describe at least one.")]
@@ -134,6 +135,12 @@ def _check_name(name: str) -> list[Problem]:
         return []
     rule = "lower-case letters, digits and hyphens between them, at most 40 characters"
     return [Problem(name[:40] or '""', f"{show_value(name)} cannot name a target: use {rule}.")]
+
+
+def _check_engines(name: str, target: Target) -> list[Problem]:
+    """Refuse before anything is built what no device of that platform could run, and no image could hold."""
+    reasons = [why_not(target.platform, engine) for engine in target.engines]
+    return [Problem(f"{name}.engines", reason) for reason in reasons if reason is not None]
 
 
 def _check_providers(name: str, target: Target) -> list[Problem]:

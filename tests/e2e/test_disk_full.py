@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from small_disks import leave_room, small_disk_at
 
 pytestmark = pytest.mark.slow
 
@@ -19,25 +19,9 @@ ROOM_KIB = (0, 350, 500, 700, 1000, 1500)
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a few megabytes."""
-    words = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(tmp_path)]
-    mounted = subprocess.run(words, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"mounting a small disk is not permitted here: {mounted.stderr.strip()}")
-    try:
-        yield tmp_path
-    finally:
-        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
-
-
-def leave_room(disk: Path, kib: int) -> None:
-    """Fills the disk but for so much."""
-    filler = disk / "filler"
-    filler.unlink(missing_ok=True)
-    with filler.open("wb") as file:
-        left = shutil.disk_usage(disk).free - kib * 1024
-        while left > 0:
-            left -= file.write(bytes(min(left, 1 << 20)))
+    """A file system that has room for a workshop, and little more."""
+    with small_disk_at(tmp_path, DISK_MIB * 1024) as disk:
+        yield disk
 
 
 def test_a_full_disk_is_one_line_and_the_build_carries_on_with_room_again(first_build: Any, small_disk: Path) -> None:

@@ -86,16 +86,16 @@ def build_image(spec: ImageSpec, out: OciLayout, parts: ImageParts) -> BuiltImag
         BundleError: The bundle is none, or is for another target or platform.
         DiskFullError: There is no room.
     """
-    bundle = None if spec.bundle is None else _fitting_bundle(spec, spec.bundle)
+    bundle = None if spec.bundle is None else fitting_bundle(spec, spec.bundle)
     locks = merge_locks([read_lock(parts.locks, spec.platform, engine) for engine in spec.engines])
     files = fetch_wheels(locks, spec.platform, parts.cache)
     with out.writing() as writer:
-        base = _base(spec.platform, parts, writer)
+        base = read_base(spec.platform, parts, writer)
         layers = [*base.layers, _add("wheels", wheels_tree(spec, files), writer)]
         layers.append(_add("application", application_tree(base.python), writer))
         if bundle is not None:
             layers.append(_add("bundle", bundle_tree(bundle), writer))
-        return _finish(spec, base, layers, list(zip(locks, files, strict=True)), bundle, writer)
+        return finish_image(spec, base, layers, list(zip(locks, files, strict=True)), bundle, writer)
 
 
 def build_index(images: Sequence[BuiltImage], out: OciLayout, reference: str) -> BuiltIndex:
@@ -170,7 +170,12 @@ def bundle_tree(bundle: Bundle) -> Tree:
     return tree
 
 
-def _base(platform: Platform, parts: ImageParts, writer: LayoutWriter) -> BaseImage:
+def read_base(platform: Platform, parts: ImageParts, writer: LayoutWriter) -> BaseImage:
+    """Reads a platform's base into the layout that is written.
+
+    Raises:
+        ImageError: There is none, or it is no base for this platform.
+    """
     found = parts.bases.get(platform.name)
     if found is None:
         raise ImageError(
@@ -182,7 +187,13 @@ def _base(platform: Platform, parts: ImageParts, writer: LayoutWriter) -> BaseIm
     return base_from_layout(OciLayout(folder), reference, platform, writer)
 
 
-def _fitting_bundle(spec: ImageSpec, folder: Path) -> Bundle:
+def fitting_bundle(spec: ImageSpec, folder: Path) -> Bundle:
+    """Reads and verifies the bundle that goes into an image.
+
+    Raises:
+        ImageError: It is for something else than the image.
+        BundleError: It is damaged.
+    """
     bundle = read_bundle(folder)
     manifest = bundle.manifest
     asked = {
@@ -206,7 +217,7 @@ def _add(name: str, tree: Tree, writer: LayoutWriter) -> LayerInfo:
     return LayerInfo(name, descriptor.digest, descriptor.size_bytes, written.diff_id)
 
 
-def _finish(
+def finish_image(
     spec: ImageSpec,
     base: BaseImage,
     layers: list[LayerInfo],
@@ -214,6 +225,7 @@ def _finish(
     bundle: Bundle | None,
     writer: LayoutWriter,
 ) -> BuiltImage:
+    """Writes what lies around the layers: configuration, manifest, bill of materials and provenance."""
     sha256 = bundle.sha256 if bundle else None
     config = image_config(spec, base, layers, image_labels(spec, base, sha256))
     image = writer.add_image(config, [layer.descriptor for layer in layers])

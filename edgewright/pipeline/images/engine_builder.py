@@ -20,11 +20,11 @@ from edgewright.errors import ImageError
 from edgewright.pipeline.images.base import BaseImage, LayerInfo
 from edgewright.pipeline.images.builder import (
     ImageParts,
-    _base,
-    _finish,
-    _fitting_bundle,
     application_tree,
     bundle_tree,
+    finish_image,
+    fitting_bundle,
+    read_base,
     wheels_tree,
 )
 from edgewright.pipeline.images.descriptor import CONFIG, Descriptor, digest_of_bytes, to_bytes
@@ -64,13 +64,13 @@ def build_image_with_engine(
     """
     if not dockerfile.is_file():
         raise ImageError(f"{dockerfile} is missing: run this in a checkout of edgewright.")
-    bundle = None if spec.bundle is None else _fitting_bundle(spec, spec.bundle)
+    bundle = None if spec.bundle is None else fitting_bundle(spec, spec.bundle)
     locks = merge_locks([read_lock(parts.locks, spec.platform, name) for name in spec.engines])
     files = fetch_wheels(locks, spec.platform, parts.cache)
     with tempfile.TemporaryDirectory(prefix="edgewright-base-") as folder, out.writing() as writer:
         scratch = OciLayout.create(Path(folder))
         with scratch.writing() as base_writer:
-            base = _base(spec.platform, parts, base_writer)
+            base = read_base(spec.platform, parts, base_writer)
         trees = {"wheels": wheels_tree(spec, files), "application": application_tree(base.python)}
         if bundle is not None:
             trees["bundle"] = bundle_tree(bundle)
@@ -82,7 +82,7 @@ def build_image_with_engine(
         for name, tree in trees.items():
             descriptor, written = writer.add_layer(Tree({path: built[path] for path in tree.members}))
             layers.append(LayerInfo(name, descriptor.digest, descriptor.size_bytes, written.diff_id))
-        return _finish(spec, base, layers, list(zip(locks, files, strict=True)), bundle, writer)
+        return finish_image(spec, base, layers, list(zip(locks, files, strict=True)), bundle, writer)
 
 
 def _build(

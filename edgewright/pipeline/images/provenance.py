@@ -14,7 +14,7 @@ from edgewright.pipeline.images.wheel_lock import LockedWheel
 
 MEDIA_TYPE = "application/vnd.in-toto+json"
 _STATEMENT, _PREDICATE = "https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1"
-_BUILD_TYPE, _BUILDER = "urn:edgewright:image:1", "urn:edgewright:builder:without-engine:1"
+_BUILD_TYPE, _BUILDER = "urn:edgewright:image:1", "urn:edgewright:builder:1"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from edgewright.device.state_holder import StateHolder
 from edgewright.errors import AgentStateError, DiskFullError, IntegrityError
 from hostile_registry import Attack, HostileRegistry, serving
 from recording_disk import RecordingDisk
+from small_disks import leave_room, small_disk_at
 from tuf_repository import MODEL, TARGET, TufRepository, bundle_files
 
 AT = "2030-01-01T00:00:00Z"
@@ -321,26 +321,8 @@ def test_a_disk_that_fills_up_at_any_step_is_one_error_and_with_room_it_goes_on(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of a few megabytes."""
-    place = tmp_path / "small"
-    place.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)]
-    mounted = subprocess.run(words, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"mounting a small disk is not permitted here: {mounted.stderr.strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
-def leave_room(disk: Path, kib: int) -> None:
-    """Fills the disk but for so much."""
-    filler = disk / "filler"
-    filler.unlink(missing_ok=True)
-    with filler.open("wb") as file:
-        left = shutil.disk_usage(disk).free - kib * 1024
-        while left > 0:
-            left -= file.write(bytes(min(left, 1 << 16)))
+    with small_disk_at(tmp_path / "small", 3 * 1024) as disk:
+        yield disk
 
 
 def test_a_really_full_disk_is_one_error_and_with_room_it_goes_on(

@@ -70,6 +70,7 @@ def test_gauges_are_read_when_asked_for_and_left_out_when_they_cannot_be() -> No
     assert families["edgewright_odd"].samples[0].value == -math.inf
     assert "edgewright_absent" not in families
     assert "edgewright_broken" not in families
+    assert families["edgewright_figures_broken"].samples[0].value == 1, "a defect is seen"
     value[0] = -3.25
     assert parsed(metrics)["edgewright_temperature_celsius"].samples[0].value == -3.25
 

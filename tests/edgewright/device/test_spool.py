@@ -21,6 +21,7 @@ import pytest
 from edgewright.device.spool import Item, Spool, peek_items
 from edgewright.device.spool_file import DAMAGED_NAME, REASON_NAME, SPOOL_NAME
 from edgewright.device.spool_memory import Priority
+from small_disks import small_disk_at
 
 MIB = 1 << 20
 LOW, MIDDLE, HIGH = Priority.LOW, Priority.MIDDLE, Priority.HIGH
@@ -51,14 +52,8 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 3 MiB."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount the small disk that this test fills")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], check=False).returncode:
-        pytest.skip("this machine does not let root mount the small disk that this test fills")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with small_disk_at(tmp_path / "disk", 3 * 1024) as disk:
+        yield disk
 
 
 @pytest.fixture

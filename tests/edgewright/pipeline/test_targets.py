@@ -62,6 +62,7 @@ KEYS = (
         ({"engines": ["litert"], "xnnpack": False, "required_provider": "XNNPACK"}, "required_provider", '"XNNPACK" is not among the target\'s providers (builtin). Add it there, first.'),
         ({"activation_type": "int8", "weight_type": "uint8"}, "weight_type", "uint8 does not go with int8 activations: no kernel takes that pair. Set weight_type: int8."),
         ({"engines": ["litert"], "weight_type": "uint8"}, "weight_type", "uint8 is no type of weights in TFLite files. Set weight_type: int8, or leave litert out of engines."),
+        ({"platform": "linux/arm/v7"}, "engines", "an image for linux/arm/v7 cannot hold the engine 'onnxruntime': ONNX Runtime is not built for 32-bit ARM. Use the engine litert, or a 64-bit system."),
         ({"cores": 4}, "cores", f"is not a known key. Known: {KEYS}."),
     ],
 )  # fmt: skip

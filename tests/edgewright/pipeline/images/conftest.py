@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from container_engine import CACHE, ROOT, Running, running_engine, running_registry
+from container_engine import Running, running_engine, running_registry
 from edgewright.pipeline.images.builder import ImageParts
 from edgewright.pipeline.images.engine_client import ContainerEngine, find_engine
-from edgewright.pipeline.images.platform import PLATFORMS
+from real_image_parts import make_real_parts
 
 
 @pytest.fixture(scope="session")
@@ -42,16 +39,4 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.fixture(scope="session")
 def real_parts() -> ImageParts:
     """Debian's Python and real wheels, made and fetched once, kept in the checkout's workspace."""
-    bases: dict[str, Path | tuple[Path, str]] = {}
-    (CACHE / "bases").mkdir(parents=True, exist_ok=True)
-    for platform in PLATFORMS.values():
-        base = CACHE / "bases" / f"debian-{platform.debian}.tar"
-        if not base.exists():
-            if shutil.which("mmdebstrap") is None:
-                pytest.skip("mmdebstrap makes the bases: apt-get install mmdebstrap")
-            command = [str(ROOT / "docker/base.sh"), platform.debian, str(base)]
-            made = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-            if made.returncode != 0:
-                pytest.skip(f"no base can be made here: {made.stderr.strip().splitlines()[-1:]}")
-        bases[platform.name] = base
-    return ImageParts(ROOT / "docker/locks", CACHE / "wheels", bases)
+    return make_real_parts()

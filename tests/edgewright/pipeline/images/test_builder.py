@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,6 +17,7 @@ from edgewright.pipeline.images.layer import read_members
 from edgewright.pipeline.images.oci_layout import OciLayout
 from edgewright.pipeline.images.platform import PLATFORMS
 from image_parts import make_bundle, make_parts, spec_of
+from small_disks import small_disk_at
 
 # Built in a process of its own: what the first one compiled and read must not help the second.
 _BUILD = """
@@ -209,21 +209,13 @@ def test_a_missing_part_is_one_clear_error_and_leaves_nothing(
     assert [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".writing")] == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="a small disk is mounted by root alone")
 def test_a_disk_that_is_really_full_is_said_as_one_at_every_size_and_leaves_nothing(
     parts: ImageParts, tmp_path: Path
 ) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
     spec = spec_of(make_bundle(tmp_path / "bundle", size=300_000))
     refused = 0
     for size_kib in range(64, 1025, 96):
-        mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size_kib}k", "tmpfs", str(disk)], timeout=20, check=False
-        )
-        if mounted.returncode != 0:
-            pytest.skip("this machine mounts no tmpfs")
-        try:
+        with small_disk_at(tmp_path / "disk", size_kib) as disk:
             out = OciLayout.create(disk / "out")
             before = {path for path in disk.rglob("*") if path.name != ".lock"}
             try:
@@ -234,6 +226,4 @@ def test_a_disk_that_is_really_full_is_said_as_one_at_every_size_and_leaves_noth
                 assert {path for path in disk.rglob("*") if path.name != ".lock"} == before
             else:
                 break
-        finally:
-            subprocess.run(["umount", str(disk)], timeout=20, check=True)
     assert refused >= 2 and size_kib < 1024

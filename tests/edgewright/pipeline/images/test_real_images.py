@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 
 from edgewright.bundle import Bundle, read_bundle, write_bundle
-from edgewright.errors import ImageError
 from edgewright.golden import choose_golden
-from edgewright.pipeline.images.builder import ImageParts, build_image, build_index
+from edgewright.pipeline.images.builder import ImageParts, build_index
 from edgewright.pipeline.images.image_spec import BuiltImage, ImageSpec
 from edgewright.pipeline.images.oci_layout import OciLayout
 from edgewright.pipeline.images.platform import PLATFORMS
+from real_image_parts import build_real
 
 ROOT = Path(__file__).parents[4]
 CACHE = ROOT / ".edgewright" / "cache"
@@ -55,22 +55,6 @@ pytestmark = [
         shutil.which("mmdebstrap") is None, reason="mmdebstrap makes the bases: apt-get install mmdebstrap"
     ),
 ]
-
-
-@pytest.fixture(scope="module")
-def parts() -> ImageParts:
-    """Real bases and wheels."""
-    bases: dict[str, Path | tuple[Path, str]] = {}
-    (CACHE / "bases").mkdir(parents=True, exist_ok=True)
-    for platform in PLATFORMS.values():
-        base = CACHE / "bases" / f"debian-{platform.debian}.tar"
-        if not base.exists():
-            command = [str(ROOT / "docker/base.sh"), platform.debian, str(base)]
-            made = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-            if made.returncode != 0:
-                pytest.skip(f"no base can be made here: {made.stderr.strip().splitlines()[-1:]}")
-        bases[platform.name] = base
-    return ImageParts(ROOT / "docker/locks", CACHE / "wheels", bases)
 
 
 def digits_bundle(folder: Path, zoo: Any, target: str, platform: str, seed: int = 0) -> Bundle:
@@ -118,19 +102,10 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> OciLayout:
     return OciLayout.create(tmp_path_factory.mktemp("layout"))
 
 
-def built(spec: ImageSpec, layout: OciLayout, parts: ImageParts) -> BuiltImage:
-    try:
-        return build_image(spec, layout, parts)
-    except ImageError as error:
-        if "no wheel" in str(error) or "could not fetch" in str(error):
-            pytest.skip(f"no index of wheels is reachable: {error}")
-        raise
-
-
 @pytest.fixture(scope="module")
-def amd64(layout: OciLayout, parts: ImageParts, zoo: Any, tmp_path_factory: pytest.TempPathFactory) -> BuiltImage:
+def amd64(layout: OciLayout, real_parts: ImageParts, zoo: Any, tmp_path_factory: pytest.TempPathFactory) -> BuiltImage:
     bundle = digits_bundle(tmp_path_factory.mktemp("bundles") / "one", zoo, "box", "linux/amd64")
-    return built(spec_for(bundle, "linux/amd64"), layout, parts)
+    return build_real(spec_for(bundle, "linux/amd64"), layout, real_parts)
 
 
 def run_in(layout: OciLayout, image: BuiltImage, root: Path, code: str) -> str:
@@ -174,10 +149,10 @@ def test_it_is_small(amd64: BuiltImage) -> None:
 
 
 def test_a_new_model_costs_little_more_than_its_bundle(
-    layout: OciLayout, parts: ImageParts, zoo: Any, amd64: BuiltImage, tmp_path: Path
+    layout: OciLayout, real_parts: ImageParts, zoo: Any, amd64: BuiltImage, tmp_path: Path
 ) -> None:
     bundle = digits_bundle(tmp_path / "bundle", zoo, "box", "linux/amd64", seed=1)
-    new = built(spec_for(bundle, "linux/amd64"), layout, parts)
+    new = build_real(spec_for(bundle, "linux/amd64"), layout, real_parts)
     index = build_index([new], layout, "digits:2")
     known = {layer.digest for layer in amd64.layers}
     downloaded = sum(layer.size_bytes for layer in new.layers if layer.digest not in known)
@@ -186,9 +161,9 @@ def test_a_new_model_costs_little_more_than_its_bundle(
     assert read_bundle(bundle.folder).sha256 == bundle.sha256
 
 
-def test_every_platform_is_built_with_every_engine_that_it_has(layout: OciLayout, parts: ImageParts) -> None:
+def test_every_platform_is_built_with_every_engine_that_it_has(layout: OciLayout, real_parts: ImageParts) -> None:
     for platform in PLATFORMS.values():
         for engine in platform.engines:
-            image = built(spec_for(None, platform.name, engine), layout, parts)
+            image = build_real(spec_for(None, platform.name, engine), layout, real_parts)
             assert image.size_bytes <= 60 * MIB
             assert {"PSF-2.0", "Apache-2.0"} <= set(image.licences)
