@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from container_engine import CACHE, ROOT, running_engine, running_registry
+from container_engine import CACHE, running_engine, running_registry
 from edgewright.pipeline.images.oci_layout import OciLayout
-from edgewright.pipeline.images.platform import PLATFORMS
+from real_image_parts import make_real_parts
 
 pytestmark = [
     pytest.mark.slow,
@@ -27,14 +27,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def supplied(workshop: Any) -> Any:
     """The workshop with bases and wheels, which are made and fetched once for a checkout."""
-    for platform in (PLATFORMS["linux/amd64"], PLATFORMS["linux/arm64"]):
-        base = CACHE / "bases" / f"debian-{platform.debian}.tar"
-        if not base.exists():
-            base.parent.mkdir(parents=True, exist_ok=True)
-            command = [str(ROOT / "docker/base.sh"), platform.debian, str(base)]
-            made = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-            if made.returncode != 0:
-                pytest.skip(f"no base can be made here: {made.stderr.strip().splitlines()[-1:]}")
+    make_real_parts()
     (CACHE / "wheels").mkdir(exist_ok=True)
     workshop.home.joinpath("cache").symlink_to(CACHE)
     return workshop
