@@ -225,7 +225,8 @@ def _agent_status(options: argparse.Namespace) -> None:
     from edgewright.device.run_commands import load_config
     from edgewright.device.status import read_status, render_status
 
-    status = read_status(load_config(options).state)
+    config = load_config(options)
+    status = read_status(config.state, config.serve.listen, config.device.id)
     print(json.dumps(status, sort_keys=True) if options.json else render_status(status))
 
 

@@ -68,24 +68,24 @@ def _run(options: argparse.Namespace) -> None:
 
 def _healthy(options: argparse.Namespace) -> None:
     """Ask the running agent; what it answers is its word, the exit status ours."""
-    import json
     import urllib.error
     import urllib.request
 
-    from edgewright.device.status import RUNNING_NAME
+    from edgewright.device.status import running_agent
 
     config = load_config(options)
-    state, address = config.state, f"http://{config.serve.listen}"  # a full disk has no room for the file
+    state, running = config.state, running_agent(config.state, config.serve.listen, config.device.id)
+    if running is None:
+        raise NothingServesError(f"no agent runs for {state}. Start it: edgewright-agent run.")
+    address = str(running.get("address"))
     try:
-        if (state / RUNNING_NAME).exists():
-            address = str(json.loads((state / RUNNING_NAME).read_bytes())["address"])
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(f"{address}/healthz", timeout=_HEALTH_TIMEOUT_S):
             print("healthy")
     except urllib.error.HTTPError as error:
         with error:
             raise NothingServesError(f"the agent of {state} runs, and nothing serves ({error.code}).") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise NothingServesError(f"no agent answers for {state}: {error}. Start it: edgewright-agent run.") from error
 
 

@@ -27,11 +27,13 @@ _REFUSALS_SHOWN = 5
 _WIDTH = 12
 
 
-def read_status(folder: Path) -> dict[str, Any]:
+def read_status(folder: Path, listen: str = "", device: str = "") -> dict[str, Any]:
     """Say how the agent of a state folder is.
 
     Args:
         folder: The state folder.
+        listen: Where it listens by its configuration, for `running_agent`.
+        device: This device's name.
 
     Returns:
         What the running agent says of itself, or what its folder says, with ``running`` and, where there is no answer
@@ -40,7 +42,7 @@ def read_status(folder: Path) -> dict[str, Any]:
     Raises:
         AgentStateError: No agent answers, and the state cannot be read either.
     """
-    running = _running(folder)
+    running = running_agent(folder, listen, device)
     trouble = None
     if running is not None:
         try:
@@ -218,14 +220,25 @@ def _next(status: Mapping[str, Any], active: object) -> str:
     return f"ask the registry for a release{f' in {_span(left_s)}' if isinstance(left_s, int | float) else ''}"
 
 
-def _running(folder: Path) -> dict[str, Any] | None:
-    """What the agent wrote about itself when it started; None when none runs."""
+def running_agent(folder: Path, listen: str, device: str) -> dict[str, Any] | None:
+    """Give what the agent of a folder wrote about itself when it started; None when none runs.
+
+    A full disk has no room for that file: then whoever answers where the configuration says is asked, and believed when
+    it says that it is this device.
+    """
     try:
         with (folder / RUNNING_NAME).open("rb") as stream:
             value = json.loads(stream.read(_ANSWER_MAX_BYTES))
+        return value if isinstance(value, dict) else None
+    except FileNotFoundError:
+        pass
     except (OSError, ValueError):
         return None
-    return value if isinstance(value, dict) else None
+    found: dict[str, Any] = {"address": f"http://{listen}"}
+    try:
+        return found if listen and _ask(found).get("device") == device else None
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
 
 
 def _ask(running: Mapping[str, Any]) -> dict[str, Any]:

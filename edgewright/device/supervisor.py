@@ -70,7 +70,8 @@ class Supervisor:
         now = self._now()
         self._active.tend(now)
         runner = self._active.runner
-        alone = self._holder.state.active is None or (self._active.is_hopeless and not (runner and runner.is_ready))
+        is_last_hope = self._holder.state.active is None or self._active.is_hopeless
+        alone = is_last_hope and not (runner and runner.is_ready)
         committed = self._trial.tend(now, runner, alone)
         if committed is not None:
             with self._changed:

@@ -157,8 +157,9 @@ class ActiveKeeper:
     def _take_factory(self) -> Place | None:
         if not has_factory(self._slots):
             return None
-        after = changed(self._holder, self._events, lambda state: dataclasses.replace(state, active="factory"))
-        return after.active if after else None
+        # Where that cannot be written it serves all the same: every start finds it again.
+        changed(self._holder, self._events, lambda state: dataclasses.replace(state, active="factory"))
+        return "factory"
 
     def _leave(self, place: Place, reason: str, refuse: bool, hopeless: bool = False) -> bool:
         state = self._holder.state

@@ -55,9 +55,11 @@ def running_engine(folder: Path) -> Iterator[Running]:
     words = ["--data-root", folder / "data", "--exec-root", folder / "exec", "--pidfile", folder / "pid"]
     address = f"unix://{folder}/docker.sock"
     words += ["-H", address, "--bridge=none", "--iptables=false", "--ip6tables=false"]
-    with _server(["dockerd", *map(str, words)], folder / "log", lambda: _engine_answers(folder)) as process:
-        yield Running(address, process)
-    subprocess.run(["umount", "--recursive", "--lazy", str(folder / "data")], capture_output=True, check=False)
+    try:
+        with _server(["dockerd", *map(str, words)], folder / "log", lambda: _engine_answers(folder)) as process:
+            yield Running(address, process)
+    finally:
+        _unmount_below(folder)
 
 
 @contextmanager
@@ -101,6 +103,14 @@ def foreign_programs(*processors: str) -> Iterator[None]:
             path.write_text("-1")
         if mounted:
             subprocess.run(["umount", str(REGISTRATIONS)], check=False)
+
+
+def _unmount_below(folder: Path) -> None:
+    """Takes away what an engine mounted over its own folders: one that was killed leaves it, sometimes more than once."""
+    while mounts := [
+        line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if f" {folder}/" in line
+    ]:
+        subprocess.run(["umount", "--lazy", mounts[-1]], check=True)
 
 
 def _qemu(processor: str) -> Path:

@@ -156,6 +156,21 @@ def test_a_full_disk_takes_no_service_away(config: Path, monkeypatch: pytest.Mon
         thread.join()
 
 
+def test_an_agent_that_had_no_room_to_say_where_it_is_is_found_by_its_configuration(config: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config.write_text(CONFIG.replace("127.0.0.1:0", f"127.0.0.1:{port}"))
+    with running(config):
+        (config.parent / "state" / RUNNING_NAME).unlink()
+        assert json.loads(agent("status", "--config", config, "--json").stdout)["running"] is True
+        assert agent("healthy", "--config", config).returncode == 0
+        other = config.with_name("other.toml")
+        other.write_text(config.read_text().replace("press-7", "press-8").replace('"state"', '"other"'))
+        assert json.loads(agent("status", "--config", other, "--json").stdout)["running"] is False, "another device's"
+        assert agent("healthy", "--config", other).returncode == 6
+
+
 def test_a_second_agent_on_the_folder_is_refused(config: Path) -> None:
     with state_lock(config.parent / "state"):
         done = agent("run", "--config", config)

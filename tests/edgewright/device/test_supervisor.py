@@ -537,6 +537,29 @@ def test_a_full_disk_does_not_stop_what_serves(
     assert bench.state.trial is not None and bench.state.trial.starts == 1
 
 
+def test_on_a_disk_that_was_full_from_the_first_start_the_factory_bundle_serves(
+    bundles: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(small_config(tmp_path, bundles[2]))
+
+    def full(step: object) -> AgentState:
+        raise AgentStateError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.holder, "change", full)
+        bench.tick()
+        assert bench.last.job.folder == bundles[2].resolve()
+        bench.last.become_ready()
+        bench.tick()
+        assert bench.supervisor.serving is not None
+    assert bench.state.active is None
+    bench.install(bundles[0], 1)
+    bench.tick()
+    bench.last.become_ready()
+    bench.tick()
+    assert bench.state.trial is not None, "with room again a release is tried beside it, as beside any other"
+
+
 def test_only_a_trial_must_keep_the_signed_budget(bench: Bench, bundles: list[Path]) -> None:
     install(bench.holder.change, bench.slots, bundles[0], 1, Budget(10.0, 100.0))
     bench.tick()
