@@ -55,7 +55,7 @@ finally:
     if _BOTO3 is None:
         del sys.modules["boto3"]
 
-_FOLDER = "metadata"
+_FOLDER, _TIMESTAMP = "metadata", "timestamp.json"
 _LIMITS = UpdaterConfig(
     max_root_rotations=256,
     max_delegations=4,  # targets, then the device's own role: nothing else can name its files
@@ -143,6 +143,10 @@ class UpdateClient:
                 raise
             except exceptions.RepositoryError:
                 if not self._forget_cache():
+                    raise
+            except (exceptions.DownloadLengthMismatchError, exceptions.DownloadHTTPError):
+                # What is cached may promise files that a thief of keys had put there: another length, or gone by now.
+                if not (self._folder / _TIMESTAMP).exists() or not self._forget_cache():
                     raise
             return self._ask()
 

@@ -492,6 +492,27 @@ def test_a_cache_that_contradicts_the_registry_is_given_up_but_not_the_floors(
     assert device.check() == release
 
 
+@pytest.mark.parametrize("promise", [MetaFile(3, length=100), MetaFile(9)], ids=["too short", "gone"])
+def test_what_a_thief_had_promised_does_not_keep_a_device_from_the_honest_metadata(
+    promise: MetaFile, repo: TufRepository, device: Device
+) -> None:
+    """He has the keys of timestamp and snapshot; the workshop's next metadata has the very numbers that his had."""
+    repo.ship(1)
+    device.bring()
+    honest = dict(repo.snapshot.meta)
+    repo.snapshot.meta[f"{NAME}.json"] = promise
+    repo.write_snapshot()
+    repo.write_timestamp()
+    his = (repo.snapshot.version, repo.timestamp.version)
+    with pytest.raises(EdgewrightError):
+        device.bring()
+    repo.snapshot.meta = honest
+    repo.snapshot.version, repo.timestamp.version = his[0] - 1, his[1] - 1
+    release = repo.ship(2)
+    assert (repo.snapshot.version, repo.timestamp.version) == his
+    assert device.bring() == release
+
+
 # ---- time
 
 
