@@ -15,8 +15,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+NO_ROOM_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says where a disk, or a user's share of it, is full."""
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")
 _NO_SECOND_NAMES = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
+
+
+def is_no_room(error: BaseException) -> bool:
+    """Say whether the system refused to write because a disk, or a user's share of it, is full."""
+    return isinstance(error, OSError) and error.errno in NO_ROOM_ERRNOS
 
 
 def flush_folder(folder: Path) -> None:
@@ -54,6 +61,27 @@ def write_new_file(path: Path, data: bytes) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_private_file(path: Path, data: bytes) -> None:
+    """Write a file that did not exist, that its owner alone may read, in one step; its folder is made where it is missing.
+
+    Raises:
+        FileExistsError: There is one of that name.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # its owner's alone
+    temporary = Path(name)
+    try:
+        try:
+            _write_all(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        _take_free_name(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    flush_folder(path.parent)
 
 
 @contextmanager
@@ -141,6 +169,18 @@ def replace_link(link: Path, points_at: str) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     flush_folder(link.parent)
+
+
+def _take_free_name(temporary: Path, path: Path) -> None:
+    """Give a whole file its name, unless that is taken."""
+    try:
+        os.link(temporary, path)
+    except OSError as cause:
+        if cause.errno not in _NO_SECOND_NAMES:
+            raise
+        if path.exists():  # USB sticks have file systems without links
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from cause
+        temporary.replace(path)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

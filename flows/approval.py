@@ -51,8 +51,7 @@ def approve(workspace: Workspace, tracking: Tracking, recipe: Recipe, built: Bui
             except ChampionMovedError as error:
                 return _ended(Failed(name=OUTDATED, message=f"{error}. Promoted before that: {done or 'nothing'}"))
             signing: Signing = sign_release(workspace, tracking, model, each.target)
-            said = show_promotion(promotion, f"{answer.reason} ({answer.who})\n\n{signing.note}", tracking.uri)
-            done.append(said if signing.is_obeyed else f"{said} {signing.note}")
+            done.append(show_promotion(promotion, signing, f"{answer.reason} ({answer.who})", tracking.uri))
     return _ended(Completed(name=RELEASED, message=" ".join(done)))
 
 

@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import Field
 
+from edgewright.pipeline.deployment_files import TARGETS_FILE
 from edgewright.pipeline.intake import Assessment, open_collection
 from edgewright.pipeline.journal import Journal
 from edgewright.pipeline.recipe import Recipe, load_recipe
@@ -26,7 +27,6 @@ from flows.asking import RETRAIN, SET_ASIDE, Course, ask
 from flows.build_release import build_release
 from flows.holding import holding
 from flows.outcome import Built
-from flows.release_model import TARGETS_FILE
 from flows.task_runner import TASK_RUNNER
 from tasks.intake import assess_samples, keep_in_use, set_aside, take_in_samples
 from tasks.page import show_text

@@ -103,9 +103,7 @@ def rollback_release(
 
 
 def _ended(done: Promotion, signing: Signing, name: str, why: str, uri: str) -> State[Any]:
-    said = show_promotion(done, f"{why}\n\n{signing.note}", uri)
-    if not signing.is_obeyed:
-        said = f"{said} {signing.note}"
+    said = show_promotion(done, signing, why, uri)
     return Completed(name=name if done.changed else "Unchanged", message=said)
 
 

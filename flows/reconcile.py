@@ -12,10 +12,15 @@ from pydantic import Field
 from edgewright.pipeline.tracking import Tracking, TrackingServer, registered_names
 from edgewright.pipeline.workspace import Workspace, open_workspace
 from tasks.page import show_text
-from tasks.repair import crash_stale, find_contradictions, mend_model, note_unanswered, sweep_store
+from tasks.repair import crash_stale, find_contradictions, mend_model, note_unanswered, sweep_images, sweep_store
 from tasks.sign_release import mend_updates
 
-Sweep = Annotated[bool, Field(description="also remove files of the store that no result names, older than a day")]
+Sweep = Annotated[
+    bool,
+    Field(
+        description="also remove files of the store that no result names, and images that no release names, older than a day"
+    ),
+]
 
 
 @flow(name="reconcile", persist_result=False)
@@ -23,7 +28,7 @@ def reconcile(sweep: Sweep = True) -> State[Any]:
     """Ends stale runs, finishes or removes half-registered versions, mends aliases and signed metadata, removes orphans.
 
     Args:
-        sweep: Also remove files of the store that no result names.
+        sweep: Also remove files of the store that no result names, and images that no release names.
 
     Returns:
         ``Repaired`` or ``In order``; what was done, and what only a person can decide, is on the run's page.
@@ -55,10 +60,12 @@ def repair_all(workspace: Workspace, tracking: Tracking, sweep: bool) -> tuple[l
     for model in models:
         done += mend_model(tracking, model)
         done += note_unanswered(tracking, model)
-        open_ += find_contradictions(tracking, model)
     signed, unsigned = mend_updates(workspace, tracking)
     done += signed
     open_ += unsigned
+    for model in models:  # what the mending left
+        open_ += find_contradictions(tracking, model)
     if sweep:
         done += sweep_store(workspace)
+        done += sweep_images(workspace, tracking)
     return done, open_

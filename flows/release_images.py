@@ -11,6 +11,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from edgewright.errors import ImageError
+from edgewright.pipeline.deployment_files import TARGETS_FILE
 from edgewright.pipeline.images.engine_client import EngineFailedError
 from edgewright.pipeline.images.proof import FAILED, PROVEN
 from edgewright.pipeline.images.release_images import BuiltMember, ReleasePlan, images_folder
@@ -22,7 +23,6 @@ from tasks.build_image import build_image, plan_images, push_images, put_togethe
 from tasks.page import show_table, show_text
 
 BUILT, PARTLY, NOTHING, REFUTED = "Images built", "Partly built", "No image", "Proof failed"
-TARGETS_FILE = "deployments/targets.yaml"
 Model = Annotated[str, Field(min_length=1, max_length=100, description="name of the model, e.g. digits")]
 TargetName = Annotated[str, Field(min_length=1, max_length=100, description="name of the target, e.g. linux-x86")]
 Version = Annotated[int | None, Field(ge=1, description="number of the model version; empty for the champion")]
@@ -86,7 +86,7 @@ def release_images(
             for member in plan.members
         ]
         members, missing = _results(plan, [future.wait() or future.state for future in futures])
-        left_out = (*plan.left_out, *missing)
+        left_out = tuple(each.rstrip(".") for each in (*plan.left_out, *missing))
         if members:
             _show(plan, members)
         if left_out:

@@ -12,6 +12,7 @@ from prefect.client.schemas.objects import State
 from pydantic import Field, WithJsonSchema
 
 from edgewright.errors import RecipeError, UsageError
+from edgewright.pipeline.deployment_files import TARGETS_FILE
 from edgewright.pipeline.form_schema import form_schema
 from edgewright.pipeline.intake import open_collection
 from edgewright.pipeline.recipe import Recipe, load_recipe
@@ -24,7 +25,6 @@ from flows.holding import holding
 from flows.outcome import state_of_build
 from flows.task_runner import TASK_RUNNER
 
-TARGETS_FILE = "deployments/targets.yaml"
 RecipeForm = Annotated[Recipe, WithJsonSchema(form_schema(Recipe))]
 FileName = Annotated[
     str | None, Field(description="a recipe's file, below the worker's folder, e.g. deployments/recipes/digits.yaml")

@@ -58,7 +58,14 @@ def push_images(workspace: Workspace, plan: ReleasePlan, index: BuiltIndex, regi
     address = parse_address(registry, may_be_host=True).below(plan.version.name.lower())
     layout = OciLayout(images_folder(workspace))
     pushed = ImageRegistry(address).push(layout, index.digest, str(plan.version.version))
-    reporter(Progress(plan.version.name, 1, 1, f"{pushed.sent_bytes / 1024**2:.1f} MiB sent"))
+    reporter(
+        Progress(
+            plan.version.name,
+            1,
+            1,
+            f"{pushed.sent_bytes / 1024**2:.1f} MiB sent, {pushed.known_bytes / 1024**2:.1f} MiB were there",
+        )
+    )
     return pushed
 
 

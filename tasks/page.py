@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
+from edgewright.pipeline.signing.publisher import Signing
 from edgewright.pipeline.summary import BuildSummary, TargetSummary, VariantSummary
 from edgewright.pipeline.tracking import Promotion
 
@@ -40,17 +41,17 @@ def show_summary(summary: BuildSummary, experiment: str | None) -> None:
             )
 
 
-def show_promotion(done: Promotion, why: str, tracking_uri: str) -> str:
-    """Publishes what a person's decision came to; returns it as one sentence."""
+def show_promotion(done: Promotion, signing: Signing, why: str, tracking_uri: str) -> str:
+    """Publishes what a person's decision came to; returns it in words, with the signature where devices do not obey yet."""
     before = f", in place of version {done.replaced}" if done.replaced and done.changed else ""
     said = f"{done.name}: version {done.champion} is champion{before if done.changed else ' already'}."
     create_markdown_artifact(
-        markdown=f"**{said}**\n\n{why}",
+        markdown=f"**{said}**\n\n{why}\n\n{signing.note}",
         key=f"decision-{_key(done.name)}",
         description=f"What devices of {done.name} run",
     )
     _link(tracking_uri, f"models/{done.name}/versions/{done.champion}", f"{done.name} version {done.champion}")
-    return said
+    return said if signing.is_obeyed else f"{said} {signing.note}"
 
 
 def show_table(rows: list[dict[str, Any]], key: str, description: str) -> None:

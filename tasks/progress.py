@@ -33,6 +33,11 @@ def listening(listener: StageListener) -> Iterator[None]:
         _listeners.remove(listener)
 
 
+def is_listened_to() -> bool:
+    """Whether a command shows this process's progress to somebody at a terminal."""
+    return bool(_listeners)
+
+
 class Reporter:
     """Tells listeners and the flow run's page how far one piece of a stage's work is."""
 

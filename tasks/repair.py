@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import task
 
+from edgewright.pipeline.images.sweep import sweep_images as sweep_layout_of
 from edgewright.pipeline.retention import remove_orphans
 from edgewright.pipeline.tracking import (
     APPROVAL,
@@ -75,6 +76,15 @@ def sweep_store(workspace: Workspace) -> list[str]:
     if not files:
         return []
     return [f"{files} files of the store that nothing named, {size_bytes / 1024**2:,.1f} MiB: removed"]
+
+
+@task(name="sweep-images", **STAGE_OPTIONS)
+def sweep_images(workspace: Workspace, tracking: Tracking) -> list[str]:
+    """Removes container images that no model version names and that are older than a day."""
+    swept = sweep_layout_of(workspace, tracking)
+    if not swept.blobs:
+        return []
+    return [f"{swept.blobs} files of images that no release names, {swept.size_bytes / 1024**2:,.1f} MiB: removed"]
 
 
 def _versions(tracking: Tracking, model: str) -> list[ModelVersion]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 from prefect import get_run_logger, runtime, task
@@ -13,11 +14,12 @@ from edgewright.pipeline.model_engine import engine_of
 from edgewright.pipeline.signing.attestation import attest, make_attestation
 from edgewright.pipeline.signing.expiry import Refreshed, refresh
 from edgewright.pipeline.signing.healing import heal_updates
-from edgewright.pipeline.signing.publisher import DEVELOPMENT, Signing, sign_champion
+from edgewright.pipeline.signing.publisher import Signing, say_development, sign_champion
 from edgewright.pipeline.signing.repository import open_repository
 from edgewright.pipeline.stages.pack import PackResult
 from edgewright.pipeline.tracking import ModelVersion, Tracking
 from edgewright.pipeline.workspace import Workspace
+from tasks.progress import is_listened_to
 from tasks.stage import STAGE_OPTIONS
 
 
@@ -62,7 +64,7 @@ def sign_release(workspace: Workspace, tracking: Tracking, model: str, target: s
         open_repository(workspace), tracking, model, target, holder=holder, on_wait=lambda said: log.warning(said)
     )
     if done.is_development:
-        log.warning(DEVELOPMENT)
+        say_development(log.warning, *([_say_error] if is_listened_to() else []))  # a terminal shows no log of runs
     if done.note:
         (log.info if done.is_obeyed else log.warning)(done.note)
     return done
@@ -77,4 +79,12 @@ def refresh_metadata(workspace: Workspace, tracking: Tracking) -> Refreshed | No
 @task(name="heal-updates", **STAGE_OPTIONS)
 def mend_updates(workspace: Workspace, tracking: Tracking) -> tuple[list[str], list[str]]:
     """Brings aliases, signed metadata and the registry's copy of it into line; what was done, and what is for people."""
-    return heal_updates(open_repository(workspace), tracking)
+    repository = open_repository(workspace)
+    done, open_ = heal_updates(repository, tracking)
+    if done and (generation := repository.read()) is not None and generation.is_development:
+        say_development(get_run_logger().warning)
+    return done, open_
+
+
+def _say_error(text: str) -> None:
+    print(text, file=sys.stderr)

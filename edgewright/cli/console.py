@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from types import TracebackType
@@ -124,6 +125,11 @@ def show_summary(console: Console, summary: BuildSummary, seconds: float) -> Non
 def say(console: Console, text: str) -> None:
     """Prints text as it is: no markup in it, no line broken."""
     console.print(Text(text), soft_wrap=True)
+
+
+def say_error(text: str) -> None:
+    """Prints a line to the command's errors, as it is."""
+    print(text, file=sys.stderr)
 
 
 def _table(summary: BuildSummary, target: TargetSummary, narrow: bool) -> Table:

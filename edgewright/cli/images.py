@@ -10,6 +10,7 @@ from typing import Any
 
 from edgewright.cli import images_lock
 from edgewright.errors import UsageError
+from edgewright.pipeline.deployment_files import TARGETS_FILE
 
 LOCK = "lock"
 
@@ -42,6 +43,13 @@ def add_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--group", action="append", default=[], metavar="ID", help="with --compose: group that may open it, e.g. 44"
     )
+    parser.add_argument(
+        "--targets",
+        type=Path,
+        default=Path(TARGETS_FILE),
+        metavar="FILE",
+        help="targets, for releases that do not say theirs (default: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="list as JSON")
     images_lock.add_words(parser.add_argument_group(f"with `{LOCK}`"))  # type: ignore[arg-type]
 
@@ -59,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     if (arguments.build or arguments.compose) and not arguments.target:
         raise UsageError("--build and --compose are about one target: name it with --target.")
     if arguments.push and not arguments.build:
-        raise UsageError("--push goes with --build: what is built already is not built again, and pushed.")
+        raise UsageError("--push goes with --build: the images are built, which gives the same again, and then pushed.")
     status = _build(arguments) if arguments.build else 0
     if arguments.compose:
         _write_compose(arguments)
@@ -92,6 +100,7 @@ def _build(arguments: argparse.Namespace) -> int:
             arguments.push,
             arguments.base,
             arguments.builder,
+            str(arguments.targets),
             return_state=True,
         )
     if state.is_failed() and state.name == "Failed":  # an error: say it as every command does
@@ -146,7 +155,7 @@ def _write_compose(arguments: argparse.Namespace) -> None:
 
     model, target = arguments.model, arguments.target
     tracking = metadata(open_workspace().home)
-    member = plan_images(tracking, model, target, arguments.version, "deployments/targets.yaml").members[0]
+    member = plan_images(tracking, model, target, arguments.version, str(arguments.targets)).members[0]
     images = recorded_images(member.version)
     if images is None or not images["pull"]:
         raise ImageError(

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from rich.table import Table
 
-from edgewright.cli.console import open_console, say
+from edgewright.cli.console import open_console, say, say_error
 from edgewright.errors import EdgewrightError, KeyringError
 from edgewright.pipeline.signing.ceremony import Exchanged, init_keys, revoke_key, rotate_key
 from edgewright.pipeline.signing.expiry import RoleStatus, alarms, describe
 from edgewright.pipeline.signing.generation import Generation
+from edgewright.pipeline.signing.keyring import online_folder
 from edgewright.pipeline.signing.mirror import mend_mirror, refuse_foreign_mirror
 from edgewright.pipeline.signing.passphrases import Ask
 from edgewright.pipeline.signing.publisher import DEVELOPMENT
@@ -35,21 +36,21 @@ def run(arguments: argparse.Namespace) -> int:
     repository = open_repository(workspace, offline, ask())
     if arguments.action == "status":
         return _status(repository, arguments.json)
-    with repository.locked(f"edgewright keys {arguments.action} of {getpass.getuser()}", _say) as lease:
+    with repository.locked(f"edgewright keys {arguments.action} of {getpass.getuser()}", say_error) as lease:
         if arguments.action == "init":
             _check_mirror(workspace, repository)
             done = init_keys(repository, lease)
         else:
             done = (rotate_key if arguments.action == "rotate" else revoke_key)(repository, arguments.name, lease)
         sent = _send(workspace, done.generation)
-    _tell(arguments.action, getattr(arguments, "name", ""), done, workspace, offline)
+    _tell(arguments.action, getattr(arguments, "name", ""), done, repository.keyring.online, offline, workspace)
     print(sent)
     return 0
 
 
 def offline_folder(workspace: Workspace, named: Path | None) -> Path:
     """The folder of the offline keys: as named, else ``$EDGEWRIGHT_OFFLINE_KEYS``, else beside the online ones."""
-    return named or Path(os.environ.get(OFFLINE_FOLDER) or workspace.home / "keys" / "offline")
+    return named or Path(os.environ.get(OFFLINE_FOLDER) or online_folder(workspace) / "offline")
 
 
 def ask() -> Ask | None:
@@ -76,11 +77,10 @@ def _send(workspace: Workspace, generation: Generation) -> str:
     return "Sent to the registry."
 
 
-def _tell(action: str, name: str, done: Exchanged, workspace: Workspace, offline: Path) -> None:
+def _tell(action: str, name: str, done: Exchanged, online: Path, offline: Path, workspace: Workspace) -> None:
     if action == "init":
-        online = workspace.home / "keys"
         print(f"Keys made: root-1, root-2, root-3 and targets in {offline}; snapshot and timestamp in {online}.")
-        if _same_disk(offline, workspace.home):
+        if _same_disk(offline, online) or _same_disk(offline, workspace.home):
             print(
                 f"{offline} IS ON THE WORKSHOP'S OWN DISK: whoever reads it has every key. Move that folder to a stick, "
                 f"name it with --offline when it is needed, and keep a second copy elsewhere.",
@@ -94,9 +94,9 @@ def _tell(action: str, name: str, done: Exchanged, workspace: Workspace, offline
         print(f"{path} was a key, and names nothing any more{': destroy it' if path.exists() else ': deleted'}.")
 
 
-def _same_disk(offline: Path, home: Path) -> bool:
+def _same_disk(one: Path, other: Path) -> bool:
     try:
-        return offline.stat().st_dev == home.stat().st_dev
+        return one.stat().st_dev == other.stat().st_dev
     except OSError:
         return False
 
@@ -143,7 +143,3 @@ def _table(roles: tuple[RoleStatus, ...]) -> Table:
             place = str(Path(key.place).parent) if key.place else "not on this machine"
             table.add_row(*first, key.name, key.keyid[:12], key.kept, place, role.release if number == 0 else "")
     return table
-
-
-def _say(waiting: str) -> None:
-    print(waiting, file=sys.stderr)

@@ -15,6 +15,7 @@ from edgewright.cli.backup_words import add_words
 from edgewright.cli.images import add_words as add_images_words
 from edgewright.cli.receive import add_words as add_receive_words
 from edgewright.errors import EdgewrightError, UsageError, printable
+from edgewright.pipeline.deployment_files import TARGETS_FILE
 from edgewright.pipeline.summary import EXIT_INTERRUPTED
 
 _EXAMPLES = """\
@@ -77,7 +78,8 @@ def build_parser() -> argparse.ArgumentParser:
         parsers[name].add_argument(
             "--notify",
             metavar="URL",
-            help="webhook that is told of nightlies that failed or were refused (default: $EDGEWRIGHT_NOTIFY_URL, else none)",
+            help="webhook that is told of nightlies that failed or were refused, and of signed metadata that expires soon or "
+            "could not be refreshed (default: $EDGEWRIGHT_NOTIFY_URL, else none)",
         )
     parsers["deploy"].add_argument(
         "--pool",
@@ -90,7 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
         parsers[name].add_argument("recipe", type=Path, help="recipe file, e.g. deployments/recipes/digits.yaml")
     for name in ("validate", "build", "demo", "bench"):
         parsers[name].add_argument(
-            "--targets", type=Path, default=Path("deployments/targets.yaml"), help="targets file (default: %(default)s)"
+            "--targets", type=Path, default=Path(TARGETS_FILE), help="targets file (default: %(default)s)"
         )
     parsers["build"].add_argument("--summary", type=Path, metavar="FILE", help="also write the result as JSON")
     parsers["build"].add_argument(

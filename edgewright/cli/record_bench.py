@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import getpass
 
+from edgewright.cli.promotion_lease import promotion_held
 from edgewright.cli.signing import sign_after_decision
 from edgewright.pipeline.bench_recording import read_report, record_bench
-from edgewright.pipeline.lease import hold_lease
 from edgewright.pipeline.signing.attestation import attest_again
 from edgewright.pipeline.summary import EXIT_NOT_MEASURABLE, EXIT_PASSED, EXIT_REFUSED
 from edgewright.pipeline.tracking import tracking_server
 from edgewright.pipeline.workspace import open_workspace
 from edgewright.signed_release import role_name
 
-_WAIT_S = 120.0
 _EXIT_CODES = {"pass": EXIT_PASSED, "fail": EXIT_REFUSED, "not_measurable": EXIT_NOT_MEASURABLE}
 
 
@@ -25,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     name, holder = role_name(report.model, report.target), f"edgewright record-bench of {getpass.getuser()}"
     with (
         tracking_server(workspace.home) as tracking,
-        hold_lease(workspace.shared, f"promotion.{report.model}", holder=holder, wait_s=_WAIT_S),
+        promotion_held(workspace, report.model, holder),
     ):
         recorded = record_bench(tracking, arguments.report)
         attest_again(workspace.shared, name, report.bundle_sha256, outcome=recorded.verdict.outcome)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import sys
 
+from edgewright.cli.promotion_lease import promotion_held
 from edgewright.cli.signing import sign_after_decision
-from edgewright.pipeline.lease import hold_lease
 from edgewright.pipeline.signing.deciding import promote_by_person, roll_back
 from edgewright.pipeline.tracking import metadata, pin_baseline
 from edgewright.pipeline.workspace import open_workspace
-
-_WAIT_S = 120.0
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -24,8 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
         pin_baseline(tracking, model, target, arguments.version, reason=reason, who=who)
         print(f"{model}.{target}: version {arguments.version} is the baseline.")
         return 0
-    holder = f"edgewright {arguments.command} of {who}"
-    with hold_lease(workspace.shared, f"promotion.{model}", holder=holder, wait_s=_WAIT_S, on_wait=_say):
+    with promotion_held(workspace, model, f"edgewright {arguments.command} of {who}"):
         if arguments.command == "rollback":
             done = roll_back(tracking, model, target, reason=reason, who=who)
         else:
@@ -36,7 +32,3 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{done.name}: version {done.champion} is champion{before if done.changed else ' already'}.", flush=True)
         sign_after_decision(workspace, tracking, model, target)
     return 0
-
-
-def _say(waiting: str) -> None:
-    print(waiting, file=sys.stderr)

@@ -8,12 +8,13 @@ import secrets
 import sys
 from urllib.parse import urlsplit
 
+from edgewright.cli.console import say_error
 from edgewright.cli.keys import ask, offline_folder
+from edgewright.cli.promotion_lease import promotion_held
 from edgewright.device.agent_config import describe_config, load_agent_config
 from edgewright.errors import RegistryError, UsageError
-from edgewright.pipeline.lease import hold_lease
 from edgewright.pipeline.signing.enrolment import CONFIGURATION, FACTORY, ROOT, write_enrolment
-from edgewright.pipeline.signing.publisher import Signing, sign_champion
+from edgewright.pipeline.signing.publisher import Signing, say_development, sign_champion
 from edgewright.pipeline.signing.repository import open_repository
 from edgewright.pipeline.signing.vouching import vouch
 from edgewright.pipeline.targets import load_targets
@@ -22,7 +23,6 @@ from edgewright.pipeline.tracking.server import server_use
 from edgewright.pipeline.workspace import Workspace, open_workspace
 
 EXIT_UNSIGNED = 1
-_WAIT_S = 120.0
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,9 +36,11 @@ def sign_after_decision(workspace: Workspace, tracking: Tracking, model: str, ta
     Call it with the model's promotion lease held.
     """
     holder = f"edgewright of {getpass.getuser()}"
-    done = sign_champion(open_repository(workspace), tracking, model, target, holder=holder, on_wait=_say)
+    done = sign_champion(open_repository(workspace), tracking, model, target, holder=holder, on_wait=say_error)
+    if done.is_development:
+        say_development(say_error)
     if done.note and not done.is_obeyed:
-        _say(done.note)
+        say_error(done.note)
     return done
 
 
@@ -47,7 +49,7 @@ def _sign(arguments: argparse.Namespace) -> int:
     tracking, model, target = metadata(workspace.home), arguments.model, arguments.target
     repository = open_repository(workspace, offline_folder(workspace, arguments.offline), ask())
     holder = f"edgewright release sign of {who}"
-    with hold_lease(workspace.shared, f"promotion.{model}", holder=holder, wait_s=_WAIT_S, on_wait=_say):
+    with promotion_held(workspace, model, holder):
         version = champion(tracking, model, target)
         if version is None:
             raise RegistryError(f"{model}.{target} has no champion: promote a version first (`edgewright promote`).")
@@ -60,7 +62,9 @@ def _sign(arguments: argparse.Namespace) -> int:
             if target not in known:
                 raise UsageError(f"{arguments.targets} has no target {target!r}: {', '.join(known)}.")
             vouch(workspace.shared, tracking, version, known[target], arguments.vouch, who)
-        done = sign_champion(repository, tracking, model, target, holder=holder, by_person=True, on_wait=_say)
+        done = sign_champion(repository, tracking, model, target, holder=holder, by_person=True, on_wait=say_error)
+    if done.is_development:
+        say_development(say_error)
     print(done.note, file=sys.stdout if done.is_obeyed else sys.stderr)
     return 0 if done.is_obeyed else EXIT_UNSIGNED
 
@@ -105,7 +109,3 @@ def _configuration(device: str, model: str, target: str, url: str) -> str:
         else:
             lines.append(f"# {line}" if line else "")
     return "\n".join(lines) + "\n"
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from edgewright.pipeline.deployment_files import TARGETS_FILE
+
 _KEYS = """\
 examples:
   edgewright keys init --offline /media/usb/edgewright   # root and targets keys on the stick, the others in the workspace
@@ -72,7 +74,7 @@ def _add_release(parser: argparse.ArgumentParser) -> None:
     sign.add_argument(
         "--targets",
         type=Path,
-        default=Path("deployments/targets.yaml"),
+        default=Path(TARGETS_FILE),
         help="with --vouch: targets file, for the budgets (default: %(default)s)",
     )
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgewright.durable import is_no_room
 from edgewright.errors import DiskFullError
 from edgewright.pipeline.workspace import VARIABLE, open_workspace
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 # What frameworks and servers leave of such an error is a text.
 _WORDS = ("no space left on device", "disk is full", "disk quota exceeded")
 # With less than this a database cannot grow; its server then answers whatever it likes.
@@ -32,7 +31,7 @@ def full_disk(error: BaseException) -> DiskFullError | None:
 
 
 def _says_so(error: BaseException) -> bool:
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+    if is_no_room(error):
         return True
     text = str(error).lower()
     return any(words in text for words in _WORDS)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from edgewright.durable import flush_folder
+from edgewright.durable import flush_folder, make_folder
 from edgewright.errors import SharedStoreError
 from edgewright.machine_lock import exclusive_lock
 
@@ -160,7 +160,7 @@ class FolderStore:
     def _prepared(self, content: bytes) -> Iterator[Path]:
         """A temporary file with the content, on the disk; gone at the end unless it took its place."""
         scratch = self._root / ".tmp"
-        _make_folder(scratch)
+        make_folder(scratch)
         _clear(scratch)
         path = scratch / uuid.uuid4().hex
         try:
@@ -174,7 +174,7 @@ class FolderStore:
 
     def _take_place(self, prepared: Path, place: Path) -> None:
         try:
-            _make_folder(place.parent)
+            make_folder(place.parent)
             prepared.replace(place)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             key = place.relative_to(self._root).as_posix()
@@ -187,7 +187,7 @@ class FolderStore:
     def _locked(self, key: str) -> Iterator[None]:
         """Holds the lock of the key; it shares one of 256 with other keys, since lock files stay for good."""
         folder = self._root / ".locks"
-        _make_folder(folder)
+        make_folder(folder)
         lock = folder / hashlib.sha256(key.encode()).hexdigest()[:2]
         # Made here, with the umask's rights: another user of the team must be able to take it.
         os.close(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
@@ -212,15 +212,6 @@ def check_key(key: str) -> None:
             f"{key[:_MOST_CHARACTERS]!r} is no key of an object store: use words of letters, digits, . _ - that do not begin "
             f"with . or -, parted by /; at most 200 characters a word and {_MOST_CHARACTERS} in all."
         )
-
-
-def _make_folder(folder: Path) -> None:
-    """Makes a folder and those above it, and the names of the new ones durable."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    flush_folder(folder.parent)
 
 
 def _clear(scratch: Path) -> None:

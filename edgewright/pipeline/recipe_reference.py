@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgewright.pipeline.corruptions import CORRUPTIONS
+from edgewright.pipeline.deployment_files import TARGETS_FILE
 from edgewright.pipeline.recipe import Recipe
 from edgewright.pipeline.targets import Target
 
@@ -283,7 +284,7 @@ def _targets() -> str:
     lines = [
         "## The targets file",
         "",
-        "`deployments/targets.yaml` (or `--targets FILE`) holds one entry per class of device, by the name that recipes use.",
+        f"`{TARGETS_FILE}` (or `--targets FILE`) holds one entry per class of device, by the name that recipes use.",
         "",
         *_table(schema, known, titles),
         "",

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from edgewright.durable import replace_file, replace_link, write_new_file
+from edgewright.durable import is_no_room, replace_file, replace_link, write_new_file, write_private_file
 
 
 def test_a_file_is_replaced_whole_and_nothing_else_stays(tmp_path: Path) -> None:
@@ -42,3 +43,25 @@ def test_a_link_is_replaced_in_one_step(tmp_path: Path) -> None:
     replace_link(tmp_path / "l", "b")
     assert os.readlink(tmp_path / "l") == "b"
     assert [path.name for path in tmp_path.iterdir()] == ["l"]
+
+
+def test_a_private_file_is_its_owners_alone_and_takes_no_name_that_is_taken(tmp_path: Path) -> None:
+    write_private_file(tmp_path / "keys" / "f", b"secret")
+    with pytest.raises(FileExistsError):
+        write_private_file(tmp_path / "keys" / "f", b"another")
+    (path,) = (tmp_path / "keys").iterdir()
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"secret", 0o600)
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        (OSError(errno.EIO, "Input/output error"), False),
+        (ValueError("28"), False),
+    ],
+)
+def test_a_full_disk_is_told_by_its_number(error: Exception, expected: bool) -> None:
+    assert is_no_room(error) is expected

@@ -86,6 +86,18 @@ def test_what_only_a_person_can_decide_is_said(registry: Tracking, tmp_path: Pat
     set_verdict(registry, "doubtful", TARGET, 1, "pass", reason="test")
 
 
+def test_what_the_mending_cured_is_nothing_for_a_person(registry: Tracking, tmp_path: Path) -> None:
+    from flows.promote_release import promote_release
+
+    release(registry, tmp_path, "one", model="cured"), release(registry, tmp_path, "two", model="cured", verdict="fail")
+    promote_release("cured", TARGET, 1, reason="good", who="test", return_state=True)
+    open_client(registry).set_registered_model_alias(f"cured.{TARGET}", "champion", "2")
+    state = reconcile()
+    assert state.name == "Repaired"
+    assert "for a person to decide" not in state.message
+    assert "The alias is back at version 1." in reconcile_page(state)
+
+
 def test_pruning_says_first_what_would_go(registry: Tracking, tmp_path: Path) -> None:
     from flows.prune_store import prune_store
 

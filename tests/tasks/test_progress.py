@@ -30,14 +30,16 @@ def page(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 
 def test_a_listener_hears_everything_the_page_the_first_and_the_last(page: list[tuple[Any, ...]]) -> None:
-    from tasks.progress import Reporter, listening
+    from tasks.progress import Reporter, is_listened_to, listening
 
     heard: list[tuple[str, Progress]] = []
     reporter = Reporter("quantize", "p50-i8 Uint8")
     steps = [Progress("p50-i8", done, 4, f"step {done}") for done in range(5)]
     with listening(lambda stage, progress: heard.append((stage, progress))):
+        assert is_listened_to()
         for step in steps:
             reporter(step)
+    assert not is_listened_to()
     reporter(Progress("p50-i8", 4, 4, "unheard"))
     # Under the name of the task's work: a library's own name for a step means little beside others'.
     assert heard == [("quantize", replace(step, work="p50-i8 Uint8")) for step in steps]

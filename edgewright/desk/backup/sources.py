@@ -1,4 +1,10 @@
-"""What a desk consists of, and what a team's servers do: the databases, in the order of their backup, and the rest."""
+"""What a desk consists of, and what a team's servers do: the databases, in the order of their backup, and the rest.
+
+Of a workspace's folders, ``cache/`` (wheels and bases of images) is left out: whoever needs it fills it again from the
+network. ``images/`` stays in, although it is large (some 50 MiB for each platform; each layer is kept once): a base is made
+of what its distribution serves that day, so an image that is built again has another digest than the one that the registry
+names, a device pulls and its proof was for.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +26,10 @@ _PASSING_ENDS = (".lock", ".sock", ".pid")
 _SQLITE_SIDES = ("-wal", "-shm", "-journal")
 # Which process serves the registry; a restored one is served by another.
 _PASSING_FILES = {"mlflow/server.json"}
-# The cache of a machine whose team shares its artifacts.
-_CACHE = "store/"
+# What parts of images are kept in until the next one.
+_CACHE = "cache/"
+# Another one, on a machine whose team shares its artifacts.
+_TEAM_CACHE = "store/"
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,7 @@ def team_source(databases: Sequence[str], bucket: str, home: Path | None) -> Sou
     """
     trees: list[tuple[str, Tree]] = []
     if home is not None:
-        trees.append((HOME, FolderTree(home, lambda key: key.startswith(_CACHE) or _is_passing(key))))
+        trees.append((HOME, FolderTree(home, lambda key: key == _TEAM_CACHE or _is_passing(key))))
     trees.append((BUCKET, BucketTree(bucket)))
     return Source("team", tuple(PostgresDatabase(name) for name in databases), tuple(trees))
 
@@ -78,8 +86,8 @@ def _home_tree(home: Path, databases: Sequence[str]) -> FolderTree:
 
 
 def _is_passing(key: str) -> bool:
-    """Whether a file or folder (its key ends in ``/``) serves running processes alone."""
+    """Whether a file or folder (its key ends in ``/``) serves running processes alone, or is a cache."""
     name = os.path.basename(key.rstrip("/"))
     if key.endswith("/"):
-        return name in _PASSING_FOLDERS
+        return key == _CACHE or name in _PASSING_FOLDERS
     return key in _PASSING_FILES or name.endswith((*_PASSING_ENDS, *_SQLITE_SIDES))

@@ -16,7 +16,7 @@ from typing import Any
 from edgewright.errors import ImageError
 from edgewright.pipeline.images.bytecode import bytecode, bytecode_path
 from edgewright.pipeline.images.descriptor import LAYER, Descriptor, parse_descriptor
-from edgewright.pipeline.images.layer import Entry, Kind, Tree, read_members
+from edgewright.pipeline.images.layer import KINDS, OPAQUE, WHITEOUT, Entry, Tree, read_members
 from edgewright.pipeline.images.layout_writer import LayoutWriter
 from edgewright.pipeline.images.oci_layout import OciLayout
 from edgewright.pipeline.images.os_packages import OsPackage, read_packages
@@ -27,7 +27,6 @@ _LIBRARY = re.compile(rf"usr/(local/)?lib/python(3|{re.escape(PYTHON_VERSION)})/
 _NOT_COMPILED = re.compile(r".*/(test|tests|lib2to3|idlelib|ensurepip|site-packages)/.*")
 _DROPPED = ("dev/", "proc/", "sys/", "run/", "var/cache/", "var/lib/apt/", "var/log/")
 _COPYRIGHT = re.compile(r"usr/share/doc/[^/]+/copyright")
-_WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 # Other builders' layers that hold the same tar files.
 _LAYERS = (LAYER, "application/vnd.docker.image.rootfs.diff.tar.gzip", "application/vnd.oci.image.layer.v1.tar")
 
@@ -152,9 +151,8 @@ def base_from_layout(layout: OciLayout, reference: str, platform: Platform, writ
 
 
 def _entries(stream: Any) -> Iterator[Entry]:
-    kinds: dict[bytes, Kind] = {b"0": "file", b"\0": "file", b"5": "folder", b"2": "link", b"1": "hard link"}
     for member, content in read_members(stream):
-        kind = kinds.get(member.type)
+        kind = KINDS.get(member.type)
         if kind is None:  # devices and pipes: an engine makes its own
             continue
         path = posixpath.normpath(member.name).lstrip("/")
@@ -168,10 +166,10 @@ def _overlay(members: dict[str, Entry], stream: Any) -> None:
     """Lays a layer over those below it; only what is looked at later keeps its bytes."""
     for entry in _entries(stream):
         folder, name = posixpath.split(entry.path)
-        if name == _OPAQUE:
+        if name == OPAQUE:
             gone = [path for path in members if path.startswith(f"{folder}/")]
-        elif name.startswith(_WHITEOUT):
-            hidden = posixpath.join(folder, name.removeprefix(_WHITEOUT))
+        elif name.startswith(WHITEOUT):
+            hidden = posixpath.join(folder, name.removeprefix(WHITEOUT))
             gone = [path for path in members if path == hidden or path.startswith(f"{hidden}/")]
         else:
             kept = _is_looked_at(entry.path)

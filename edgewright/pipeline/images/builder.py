@@ -25,7 +25,7 @@ from edgewright.pipeline.images.descriptor import (
 )
 from edgewright.pipeline.images.image_spec import (
     COMMAND,
-    CONFIG_FOLDER,
+    CONFIG_FILE,
     FACTORY,
     SITE,
     STATE_FOLDER,
@@ -52,6 +52,12 @@ _STAND_IN = Path(__file__).with_name("litert_stand_in.py")
 # What the wheel of edgewright holds for a device: the lower floor, the engines and the agent.
 _FOLDERS = ("", "engines", "device")
 _REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/:-]{0,254}")
+# What holds where no enrolment is mounted over its folder.
+_CONFIG = b"""# Not enrolled: the agent serves the image's own bundle and asks no registry.
+# Mount the folder that `edgewright enrol` writes over /etc/edgewright; EDGEWRIGHT_AGENT_* variables come before this file.
+[device]
+id = "not-enrolled"
+"""
 _LAUNCHER = """#!{python}
 import sys
 
@@ -157,7 +163,7 @@ def application_tree(python: str) -> Tree:
     metadata = f"Metadata-Version: 2.1\nName: edgewright\nVersion: {identity}\n"
     tree.file(f"{SITE}/edgewright-{identity}.dist-info/METADATA", metadata.encode())
     tree.file(COMMAND, _LAUNCHER.format(python=python).encode(), 0o755)
-    tree.folder(CONFIG_FOLDER.lstrip("/"))
+    tree.file(CONFIG_FILE.lstrip("/"), _CONFIG)
     tree.folder(STATE_FOLDER.lstrip("/"), 0o750, (USER, USER))
     return tree
 

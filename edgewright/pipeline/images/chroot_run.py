@@ -27,6 +27,7 @@ from edgewright.pipeline.images.confinement import Ended, Limits, NotProvableErr
 from edgewright.pipeline.images.control_group import ControlGroup
 from edgewright.pipeline.images.descriptor import Descriptor, parse_descriptor
 from edgewright.pipeline.images.image_spec import STATE_FOLDER, USER
+from edgewright.pipeline.images.layer import OPAQUE, WHITEOUT
 from edgewright.pipeline.images.layout_writer import no_room
 from edgewright.pipeline.images.oci_layout import OciLayout
 
@@ -35,7 +36,6 @@ _NAMESPACES = ("--mount", "--pid", "--net", "--ipc", "--uts")
 _LOG_BYTES = 8192
 _OUTPUT_CHARACTERS = 64 * 1024
 _READY_S = 10.0
-_WHITEOUT = ".wh."
 
 
 class ChrootRun:
@@ -218,11 +218,11 @@ class ChrootRun:
 
 def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> None:
     folder, _, name = member.name.rstrip("/").rpartition("/")
-    if name.startswith(_WHITEOUT):
-        hidden = root / folder if name == ".wh..wh..opq" else root / folder / name.removeprefix(_WHITEOUT)
+    if name.startswith(WHITEOUT):
+        hidden = root / folder if name == OPAQUE else root / folder / name.removeprefix(WHITEOUT)
         if not hidden.resolve().is_relative_to(root.resolve()):
             raise tarfile.OutsideDestinationError(member, str(hidden))
-        for path in [hidden] if name != ".wh..wh..opq" else list(hidden.iterdir()):
+        for path in [hidden] if name != OPAQUE else list(hidden.iterdir()):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:

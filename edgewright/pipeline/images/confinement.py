@@ -37,6 +37,11 @@ class Limits:
     tmp_mib: int = TMP_MIB
     pids: int = PIDS
 
+    @property
+    def tmp_options(self) -> str:
+        """How ``/tmp`` is mounted."""
+        return f"size={self.tmp_mib}m,mode=1777,noexec,nosuid,nodev"
+
 
 def limits_of(peak_memory_mib: float | None) -> Limits:
     """Give a target's limits: its memory budget, but no less than 512 MiB, which agent and worker share.

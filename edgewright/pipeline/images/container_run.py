@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -17,7 +16,6 @@ _MIB = 1024 * 1024
 _REMOVAL_S = 60.0
 _LOG_LINES = 20
 _OUTPUT_BYTES = 64 * 1024
-LABEL = "dev.edgewright.proof"
 
 
 class ContainerRun:
@@ -56,10 +54,9 @@ class ContainerRun:
                 read_only=True,
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges"],
-                tmpfs={"/tmp": f"size={limits.tmp_mib}m,mode=1777,noexec,nosuid,nodev"},
+                tmpfs={"/tmp": limits.tmp_options},
                 volumes=[STATE_FOLDER],
                 network_mode="none",
-                labels={LABEL: str(os.getpid())},
             )
         try:
             with self._engine.errors(f"starting {self._image}"):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgewright.errors import ImageError, IntegrityError
+from edgewright.strict_json import load_json
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -129,10 +130,7 @@ def parse_json(data: bytes, place: str) -> dict[str, Any]:
     Raises:
         ImageError: It is none.
     """
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as cause:
-        raise ImageError(f"{place} is no JSON: {cause}.") from cause
+    found = load_json(data, place, ImageError)
     if not isinstance(found, dict):
         raise ImageError(f"{place} holds no JSON object.")
     return found

@@ -33,6 +33,7 @@ _GROUP = re.compile(r"[a-z_][a-z0-9_-]{0,31}|\d{1,10}")
 _PINNED = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 _LOG_SIZE, _LOG_FILES = "10m", "3"
 _STOP_S = 20
+_ENROLMENT = "./enrolled"  # what `edgewright enrol` wrote, beside the file
 _HEADER = """\
 # {name} on a device, {release}.
 # Written by `{command}`; write it anew for another release.
@@ -54,7 +55,6 @@ class EdgeOptions:
         limits: What the image was proven under.
         devices: Device files that the container sees: ``/dev/video0``, ``/dev/ttyUSB0:/dev/sensor:r``.
         groups: Groups of the host that may open them: names in the image do not exist, so better numbers.
-        enrolment: Folder of the enrolment on the device.
         command: What wrote it, for its first line.
     """
 
@@ -66,7 +66,6 @@ class EdgeOptions:
     limits: Limits = field(default_factory=Limits)
     devices: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
-    enrolment: str = "./enrolled"
     command: str = "edgewright images"
 
     def __post_init__(self) -> None:
@@ -101,11 +100,11 @@ def compose_file(options: EdgeOptions) -> dict[str, Any]:
         "memswap_limit": f"{limits.memory_mib}m",
         "cpus": limits.cpus,
         "pids_limit": limits.pids,
-        "tmpfs": [f"/tmp:size={limits.tmp_mib}m,mode=1777,noexec,nosuid,nodev"],
+        "tmpfs": [f"/tmp:{limits.tmp_options}"],
         "volumes": [
             {
                 "type": "bind",
-                "source": options.enrolment,
+                "source": _ENROLMENT,
                 "target": CONFIG_FOLDER,
                 "read_only": True,
                 "bind": {"create_host_path": False},

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgewright.pipeline.images.confinement import NotProvableError
-from edgewright.pipeline.images.platform import Platform
+from edgewright.pipeline.images.platform import Platform, architecture_of
 
 REGISTRATIONS = Path("/proc/sys/fs/binfmt_misc")
 LEAST_VERSION = (10, 0)
@@ -23,7 +23,6 @@ _TIMEOUT_S = 10.0
 _NAMES = {"arm64": "aarch64", "arm": "arm", "amd64": "x86_64"}
 # A processor of the class, whose kernels the engines then choose. Not "max": a device has no such processor.
 _PROCESSORS = {"arm64": "cortex-a76", "arm": "cortex-a15", "amd64": "Haswell"}
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,7 @@ class Emulator:
 
 def host_architecture() -> str:
     """The image format's word for this machine's architecture."""
-    machine = os.uname().machine
-    return _MACHINES.get(machine, machine)
+    return architecture_of(os.uname().machine)
 
 
 def find_emulator(platform: Platform, registrations: Path = REGISTRATIONS) -> Emulator:

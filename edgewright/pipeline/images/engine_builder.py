@@ -29,8 +29,9 @@ from edgewright.pipeline.images.builder import (
 )
 from edgewright.pipeline.images.descriptor import CONFIG, Descriptor, digest_of_bytes, to_bytes
 from edgewright.pipeline.images.engine_client import ContainerEngine, EngineFailedError, write_archive
+from edgewright.pipeline.images.engine_leftovers import temporary_name
 from edgewright.pipeline.images.image_spec import STATE_FOLDER, USER, BuiltImage, ImageSpec
-from edgewright.pipeline.images.layer import FILES_EPOCH, Entry, Kind, Tree, read_members
+from edgewright.pipeline.images.layer import KINDS, Entry, Tree, read_members, tar_member
 from edgewright.pipeline.images.layout_writer import no_room
 from edgewright.pipeline.images.oci_layout import OciLayout
 from edgewright.pipeline.images.wheel_lock import merge_locks, read_lock
@@ -94,8 +95,7 @@ def _build(
     dockerfile: Path,
 ) -> dict[str, Entry]:
     """Let the engine build; give what it put over the base, by path."""
-    name = f"edgewright-build/{spec.name}:{digest_of_bytes(to_bytes(_asked(spec, base)))[7:19]}"
-    base_name = f"edgewright-base/{spec.platform.slug}:{base.digest[7:19]}-{name[-12:]}"
+    name, base_name = temporary_name("build", spec.name), temporary_name("base", spec.platform.slug)
     try:
         _load_base(spec, base, base_name, scratch, engine)
         with tempfile.TemporaryFile() as context, no_room(Path(tempfile.gettempdir())):
@@ -119,10 +119,6 @@ def _build(
         engine.forget(name)
         engine.forget(base_name)
         engine.forget_unnamed([layer.diff_id for layer in base.layers])
-
-
-def _asked(spec: ImageSpec, base: BaseImage) -> dict[str, Any]:
-    return {"name": spec.name, "version": spec.version, "platform": spec.platform.name, "base": base.digest}
 
 
 def _load_base(spec: ImageSpec, base: BaseImage, name: str, scratch: OciLayout, engine: ContainerEngine) -> None:
@@ -161,12 +157,8 @@ def _write_context(stream: IO[bytes], trees: Mapping[str, Tree], dockerfile: Pat
 
 
 def _add(archive: tarfile.TarFile, entry: Entry, name: str | None = None) -> None:
-    kinds = {"file": tarfile.REGTYPE, "folder": tarfile.DIRTYPE, "link": tarfile.SYMTYPE, "hard link": tarfile.LNKTYPE}
     content = entry.read() if entry.kind == "file" else b""
-    member = tarfile.TarInfo(name or entry.path)
-    member.type, member.size, member.linkname, member.mode = kinds[entry.kind], len(content), entry.target, entry.mode
-    member.mtime = FILES_EPOCH
-    archive.addfile(member, BytesIO(content))
+    archive.addfile(tar_member(entry, len(content), name), BytesIO(content))
 
 
 def _watch(said: Any, spec: ImageSpec, engine: ContainerEngine) -> None:
@@ -190,7 +182,6 @@ def _watch(said: Any, spec: ImageSpec, engine: ContainerEngine) -> None:
 def _read_back(name: str, base_layers: int, engine: ContainerEngine) -> dict[str, Entry]:
     """Read what an image of the engine has over its base."""
     found: dict[str, Entry] = {}
-    kinds: dict[bytes, Kind] = {b"0": "file", b"\0": "file", b"5": "folder", b"2": "link", b"1": "hard link"}
     with engine.saved(name) as archive:
         listed = archive.extractfile("manifest.json")
         manifest = json.loads(listed.read())[0] if listed else {"Layers": []}
@@ -202,7 +193,7 @@ def _read_back(name: str, base_layers: int, engine: ContainerEngine) -> dict[str
                 place = posixpath.normpath(member.name).lstrip("/")
                 if place not in ("", "."):
                     owner = (member.uid, member.gid)
-                    kind = kinds.get(member.type, "file")
+                    kind = KINDS.get(member.type, "file")
                     found[place] = Entry(place, kind, content, member.linkname, member.mode & 0o7777, owner)
     return found
 

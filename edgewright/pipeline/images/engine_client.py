@@ -21,10 +21,9 @@ from edgewright.errors import DiskFullError, ImageError
 from edgewright.pipeline.images.descriptor import Descriptor, parse_descriptor, to_bytes
 from edgewright.pipeline.images.layout_writer import no_room
 from edgewright.pipeline.images.oci_layout import OciLayout
+from edgewright.pipeline.images.platform import architecture_of
 
 _QUESTION_S, _WORK_S = 5.0, 600.0
-_SPOOLED_BYTES = 16 << 20
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 
 
 class EngineFailedError(ImageError):
@@ -111,11 +110,8 @@ class ContainerEngine:
             raise EngineFailedError(f"the container engine ({self.facts.name}) answers no more: start it again.")
         return ContainerEngine(client, self.facts)
 
-    def load(self, layout: OciLayout, image: Descriptor, tag: str) -> str:
+    def load(self, layout: OciLayout, image: Descriptor, tag: str) -> None:
         """Bring an image of a layout into the engine, every blob compared with its digest on the way.
-
-        Returns:
-            What the engine calls it.
 
         Raises:
             IntegrityError: A blob is missing, damaged or exchanged.
@@ -137,7 +133,6 @@ class ContainerEngine:
             raise EngineFailedError(
                 f"the container engine ({self.facts.name}) made other layers of {tag} than it was given."
             )
-        return str(found.id)
 
     @contextmanager
     def saved(self, reference: str) -> Iterator[tarfile.TarFile]:
@@ -163,13 +158,14 @@ class ContainerEngine:
             self.client.images.remove(reference, force=True)
 
     def forget_unnamed(self, diff_ids: list[str]) -> None:
-        """Remove what a build that failed left: images without a name that stand on these layers."""
+        """Remove what a build that failed left: images that nobody named or pulled and that stand on these layers."""
         from docker.errors import DockerException
         from requests.exceptions import RequestException
 
         with suppress(DockerException, RequestException):
             for image in self.client.images.list(all=True, filters={"dangling": True}):
-                if image.attrs.get("RootFS", {}).get("Layers", [])[: len(diff_ids)] == diff_ids:
+                is_pulled = bool(image.attrs.get("RepoDigests"))  # by its digest: it has no name then
+                if not is_pulled and image.attrs.get("RootFS", {}).get("Layers", [])[: len(diff_ids)] == diff_ids:
                     self.forget(image.id)
 
 
@@ -186,11 +182,10 @@ def find_engine() -> ContainerEngine | None:
     except (DockerException, RequestException):  # it ended between two questions
         client.close()
         return None
-    machine = str(info.get("Architecture", ""))
     product = "podman" if "podman" in json.dumps(version.get("Components", [])).lower() else "docker"
     facts = EngineFacts(
         name=f"{product} {version.get('Version', '?')}",
-        architecture=_MACHINES.get(machine, machine),
+        architecture=architecture_of(str(info.get("Architecture", ""))),
         is_local=info.get("KernelVersion") == os.uname().release and info.get("Name") == os.uname().nodename,
     )
     return ContainerEngine(client, facts)

@@ -18,6 +18,7 @@ USER = 65532
 SITE, FACTORY = "opt/edgewright/site", "opt/edgewright/factory"
 COMMAND = "opt/edgewright/bin/edgewright-agent"
 CONFIG_FOLDER, STATE_FOLDER = "/etc/edgewright", "/var/lib/edgewright"
+CONFIG_FILE = f"{CONFIG_FOLDER}/agent.toml"
 HEALTH_INTERVAL_S, HEALTH_TIMEOUT_S, HEALTH_START_S, HEALTH_RETRIES = 30, 10, 60, 3
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -43,7 +44,6 @@ class ImageSpec:
         provenance: What the release knows of itself.
         source_date_epoch: The release's time, seconds since 1970: the only one in the image.
         more_engines: Other engines that the target lists: a later release may be a file for any of them.
-        labels: More labels, over those that follow from the rest.
     """
 
     model: str
@@ -58,7 +58,6 @@ class ImageSpec:
     provenance: ProvenanceFacts = field(default_factory=ProvenanceFacts)
     source_date_epoch: int = 0
     more_engines: tuple[str, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built.
@@ -155,7 +154,7 @@ def image_labels(spec: ImageSpec, base: BaseImage, bundle_sha256: str | None) ->
         "dev.edgewright.variant": spec.variant,
         "dev.edgewright.engine": spec.engine,
     }
-    return {name: value for name, value in sorted({**found, **spec.labels}.items()) if value}
+    return {name: value for name, value in sorted(found.items()) if value}
 
 
 def image_environment(spec: ImageSpec, base: BaseImage) -> dict[str, str]:
@@ -191,7 +190,7 @@ def image_config(
             "User": f"{USER}:{USER}",
             "Env": [f"{name}={value}" for name, value in sorted(image_environment(spec, base).items())],
             "Entrypoint": [f"/{COMMAND}"],
-            "Cmd": ["run", "--config", f"{CONFIG_FOLDER}/agent.toml"],
+            "Cmd": ["run", "--config", CONFIG_FILE],
             "WorkingDir": STATE_FOLDER,
             "Volumes": {STATE_FOLDER: {}},
             "StopSignal": "SIGTERM",

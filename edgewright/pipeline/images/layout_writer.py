@@ -37,7 +37,7 @@ class LayoutWriter:
         self._root = root
         self.entries: list[Descriptor] = []
         self._blobs: set[str] = set()
-        with no_room(root), self.locked():
+        with no_room(root), writers_lock(root):
             _remove_abandoned(root)
             self._folder = Path(tempfile.mkdtemp(prefix=_STAGING, dir=root))
             self._hold = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -114,13 +114,6 @@ class LayoutWriter:
         }
         return self.add_document(MANIFEST, manifest)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Alone among the writers of this layout: its index is read, changed and exchanged."""
-        with (self._root / ".lock").open("ab") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            yield
-
     def commit(self, index: bytes | None, index_path: Path) -> None:
         """Let everything appear; None where the index stays as it is."""
         if index is not None:
@@ -160,6 +153,14 @@ class LayoutWriter:
         temporary.chmod(0o644)
         temporary.replace(self._folder / digest.removeprefix("sha256:"))
         self._blobs.add(digest)
+
+
+@contextmanager
+def writers_lock(root: Path) -> Iterator[None]:
+    """Alone among the writers of a layout: its index is read, changed and exchanged."""
+    with (root / ".lock").open("ab") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

@@ -6,7 +6,7 @@ What is read is compared with its digest; what is written appears whole or not a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,10 @@ from edgewright.pipeline.images.descriptor import (
     parse_json,
     to_bytes,
 )
-from edgewright.pipeline.images.layout_writer import LayoutWriter, no_room
+from edgewright.pipeline.images.layout_writer import LayoutWriter, no_room, writers_lock
 
 _MARK_NAME, _MARK = "oci-layout", b'{"imageLayoutVersion":"1.0.0"}'
-_INDEX_NAME = "index.json"
-_CHUNK_BYTES = 1 << 20
+INDEX_NAME = "index.json"
 _DOCUMENT_MOST_BYTES = 8 << 20
 
 
@@ -44,22 +43,22 @@ class OciLayout:
             ImageError: There is none.
         """
         self.root = root
-        if not (root / _MARK_NAME).is_file() or not (root / _INDEX_NAME).is_file():
-            raise ImageError(f"{root} is no OCI image layout: it has no {_MARK_NAME} and {_INDEX_NAME}.")
+        if not (root / _MARK_NAME).is_file() or not (root / INDEX_NAME).is_file():
+            raise ImageError(f"{root} is no OCI image layout: it has no {_MARK_NAME} and {INDEX_NAME}.")
 
     @classmethod
     def create(cls, root: Path) -> OciLayout:
         """Open a layout; make an empty one where there is none."""
         with no_room(root):
             (root / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
-            for name, content in ((_INDEX_NAME, to_bytes(_index(()))), (_MARK_NAME, _MARK)):
+            for name, content in ((INDEX_NAME, index_bytes(())), (_MARK_NAME, _MARK)):
                 if not (root / name).exists():
                     LayoutWriter.put(root / name, content)
         return cls(root)
 
     def entries(self) -> tuple[Descriptor, ...]:
         """What the index names: images, indexes of images, and what is attached to them."""
-        place = self.root / _INDEX_NAME
+        place = self.root / INDEX_NAME
         found = parse_json(place.read_bytes(), str(place)).get("manifests")
         if not isinstance(found, list):
             raise ImageError(f"{place} lists no manifests: it is no index of an image layout.")
@@ -89,27 +88,16 @@ class OciLayout:
         place = f"index {entry.digest}"
         return tuple(parse_descriptor(each, place) for each in found) if isinstance(found, list) else ()
 
-    def image_for(self, reference: str, platform: Mapping[str, str]) -> Descriptor:
-        """Find the image of a platform under a name or digest.
-
-        Raises:
-            ImageError: There is none.
-        """
-        entry = self.find(reference)
-        for image in (entry, *self.images(entry)):
-            if image.media_type in MANIFESTS and (image.platform or platform) == platform:
-                return image
-        raise ImageError(f"{reference} in {self.root} has no image for {'/'.join(platform.values())}.")
-
     def attached(self, digest: str) -> tuple[Descriptor, ...]:
         """What is attached to an image: bills of materials, provenance (the format's referrers)."""
-        found = []
-        for entry in self.entries():
-            if entry.media_type in MANIFESTS and entry.artifact_type is not None:
-                subject = self.document(entry, "attachment").get("subject")
-                if isinstance(subject, dict) and subject.get("digest") == digest:
-                    found.append(entry)
-        return tuple(found)
+        return tuple(entry for entry in self.entries() if self.subject(entry) == digest)
+
+    def subject(self, entry: Descriptor) -> str | None:
+        """Digest of what an entry is attached to; None of what is attached to nothing."""
+        if entry.media_type not in MANIFESTS or entry.artifact_type is None:
+            return None
+        subject = self.document(entry, "attachment").get("subject")
+        return str(subject.get("digest")) if isinstance(subject, dict) else None
 
     def blob_path(self, digest: str) -> Path:
         """Where a blob lies, if it is there."""
@@ -150,15 +138,13 @@ class OciLayout:
             IntegrityError: It is missing, damaged or exchanged.
         """
         path = self._present(descriptor, what)
-        digest, size = hashlib.sha256(), 0
         with path.open("rb") as stream:
-            while chunk := stream.read(_CHUNK_BYTES):
-                digest.update(chunk)
-                size += len(chunk)
-        if (digest.hexdigest(), size) != (descriptor.sha256, descriptor.size_bytes):
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            size = stream.tell()
+        if (digest, size) != (descriptor.sha256, descriptor.size_bytes):
             raise IntegrityError(
                 f"{what} {path} is not what its name says: it has {size} bytes (promised: {descriptor.size_bytes}) and the "
-                f"sha256 {digest.hexdigest()}. It was damaged or exchanged: remove that file and build the image again."
+                f"sha256 {digest}. It was damaged or exchanged: remove that file and build the image again."
             )
         return path
 
@@ -189,9 +175,9 @@ class OciLayout:
         try:
             with no_room(self.root):
                 yield writer
-                with writer.locked():
+                with writers_lock(self.root):
                     merged = _merge(self.entries(), tuple(writer.entries))
-                    writer.commit(to_bytes(_index(merged)) if writer.entries else None, self.root / _INDEX_NAME)
+                    writer.commit(index_bytes(merged) if writer.entries else None, self.root / INDEX_NAME)
         finally:
             writer.close()
 
@@ -202,8 +188,9 @@ class OciLayout:
         return path
 
 
-def _index(entries: tuple[Descriptor, ...]) -> dict[str, Any]:
-    return {"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry.to_json() for entry in entries]}
+def index_bytes(entries: Sequence[Descriptor]) -> bytes:
+    """The file that lists a layout's entries."""
+    return to_bytes({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry.to_json() for entry in entries]})
 
 
 def _merge(old: tuple[Descriptor, ...], new: tuple[Descriptor, ...]) -> tuple[Descriptor, ...]:

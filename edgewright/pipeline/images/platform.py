@@ -88,6 +88,7 @@ class Platform:
 
 
 _ONNX, _LITERT = ("onnxruntime", "numpy"), ("ai-edge-litert", "numpy")
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 _BOTH = {"onnxruntime": _ONNX, "litert": _LITERT}
 
 PLATFORMS = {
@@ -119,6 +120,11 @@ def platform_named(name: str) -> Platform:
     if name not in PLATFORMS:
         raise ImageError(f"images are built for {', '.join(PLATFORMS)}, not for {name!r:.80}.")
     return PLATFORMS[name]
+
+
+def architecture_of(machine: str) -> str:
+    """Give the image format's word for an architecture that the kernel calls by another: ``amd64`` for ``x86_64``."""
+    return _MACHINES.get(machine, machine)
 
 
 def why_not(platform: str, engine: str) -> str | None:

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from uuid import uuid4
 
 from edgewright.bundle import Bundle, read_bundle
 from edgewright.errors import EdgewrightError
@@ -24,7 +23,8 @@ from edgewright.pipeline.images.container_run import ContainerRun
 from edgewright.pipeline.images.descriptor import Descriptor
 from edgewright.pipeline.images.emulation import Emulator, find_emulator, host_architecture
 from edgewright.pipeline.images.engine_client import ContainerEngine
-from edgewright.pipeline.images.image_spec import COMMAND, FACTORY, STATE_FOLDER, USER
+from edgewright.pipeline.images.engine_leftovers import temporary_name
+from edgewright.pipeline.images.image_spec import COMMAND, CONFIG_FILE, FACTORY, STATE_FOLDER, USER
 from edgewright.pipeline.images.oci_layout import OciLayout
 from edgewright.pipeline.images.platform import PYTHON_VERSION, Platform
 
@@ -36,7 +36,6 @@ NOT_PROVEN: ProofOutcome = "not proven here"
 _POLL_S = 0.1
 _SETTLED_S = 0.5
 _STOP_S = 20.0
-_CONFIG = "/dev/null"  # an empty configuration: everything that the image does not know itself comes from variables
 # Run within the image: what serves, how it answers its golden samples, and what the agent's process may do.
 _ASK = """
 import http.client, json, os, sys
@@ -181,20 +180,18 @@ def _run(
     patience: Patience,
 ) -> Iterator[Confined]:
     environment = {
-        "EDGEWRIGHT_AGENT_CONFIG": _CONFIG,
-        "EDGEWRIGHT_AGENT_DEVICE_ID": "proof",
         "EDGEWRIGHT_AGENT_SERVE_START_DEADLINE_S": f"{patience.healthy_s:g}",
         **({} if emulator is None else emulator.environment),
     }
     if emulator is not None:  # nobody's clock is right under an emulator
         slow = dict.fromkeys(("DEADLINE_S", "HEARTBEAT_S"), f"{min(600.0, patience.answer_s):g}")
         environment |= {f"EDGEWRIGHT_AGENT_SERVE_{name}": value for name, value in slow.items()}
-    start = Start(("run", "--config", _CONFIG), environment)
+    start = Start(("run", "--config", CONFIG_FILE), environment)
     if engine is None:
         with ChrootRun(layout, image, limits, start) as run:
             yield run
         return
-    tag = f"edgewright-proof/{platform.slug}:{uuid4().hex}"
+    tag = temporary_name("proof", platform.slug)
     engine.load(layout, image, tag)
     try:
         with ContainerRun(engine, tag, limits, start, patience.answer_s) as run:

@@ -7,20 +7,22 @@ that was asked for is taken, else the first by name: an index has one image per 
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgewright.bundle import read_bundle
 from edgewright.errors import ImageError, RecipeError, RegistryError
 from edgewright.pipeline.document import parse_fields
 from edgewright.pipeline.images.builder import ImageParts, build_image
 from edgewright.pipeline.images.confinement import Limits, limits_of
+from edgewright.pipeline.images.descriptor import parse_json
 from edgewright.pipeline.images.engine_builder import build_image_with_engine
 from edgewright.pipeline.images.engine_client import find_engine
+from edgewright.pipeline.images.engine_leftovers import remove_leftovers
 from edgewright.pipeline.images.image_registry import ImageRegistry
 from edgewright.pipeline.images.image_spec import BuiltImage, ImageSpec
 from edgewright.pipeline.images.oci_layout import OciLayout
@@ -29,6 +31,8 @@ from edgewright.pipeline.images.proof import Proof, prove_image
 from edgewright.pipeline.images.provenance import ProvenanceFacts
 from edgewright.pipeline.images.registry_address import parse_address
 from edgewright.pipeline.images.wheel_lock import LOCKS
+from edgewright.pipeline.run_logging import CONTEXT
+from edgewright.pipeline.settled_json import digest_of
 from edgewright.pipeline.targets import Target, load_targets
 from edgewright.pipeline.tracking import (
     ModelVersion,
@@ -43,7 +47,6 @@ from edgewright.pipeline.tracking import (
 )
 from edgewright.pipeline.workspace import Workspace
 
-_CONTEXT = "context.json"
 WITHOUT_ENGINE = "edgewright, without an engine"
 
 
@@ -55,11 +58,13 @@ class Member:
         version: The model version whose bundle it holds.
         target: The target, as it was when that was built.
         platform: The target's platform.
+        recipe_sha256: Digest of the recipe that it was built by; empty where its run does not say.
     """
 
     version: ModelVersion
     target: Target
     platform: Platform
+    recipe_sha256: str
 
     @property
     def limits(self) -> Limits:
@@ -123,8 +128,7 @@ def plan_images(tracking: Tracking, model: str, target: str, version: int | None
     asked = champion(tracking, model, target) if version is None else get_version(tracking, model, target, version)
     if asked is None:
         raise RegistryError(f"{model}.{target} has no champion: name a version, or promote one (edgewright promote).")
-    if not asked.is_complete or (asked.verdict == "fail" and not asked.waiver):
-        why = "the gate refused it" if asked.is_complete else "it is half registered: run its build again"
+    if (why := _refusal(asked)) is not None:
         raise RegistryError(f"{asked.name} version {asked.version} gets no image: {why}.")
     members = {}
     first = _member(tracking, asked, targets_file)
@@ -132,7 +136,10 @@ def plan_images(tracking: Tracking, model: str, target: str, version: int | None
     left_out = []
     for name in registered_names(tracking, model):
         for other in versions(tracking, model, name.partition(".")[2]):
-            if name == asked.name or other.build != asked.build or not other.is_complete or other.verdict == "fail":
+            if name == asked.name or other.build != asked.build:
+                continue
+            if (why := _refusal(other)) is not None:
+                left_out.append(f"{name} version {other.version}: {why}.")
                 continue
             try:
                 member = _member(tracking, other, targets_file)
@@ -199,6 +206,7 @@ def build_member(
         found = find_engine()
         if found is not None:
             stack.callback(found.close)
+            remove_leftovers(found)
         if builder == "engine" and found is None:
             raise ImageError("no container engine answers: start one (DOCKER_HOST names it), or build without.")
         engine = None if builder == "layout" else found
@@ -215,25 +223,37 @@ def build_member(
     return BuiltMember(member.platform.name, name, image, engine.facts.name if engine else WITHOUT_ENGINE, proof)
 
 
+def _refusal(version: ModelVersion) -> str | None:
+    """Why a version gets no image; None where it may have one."""
+    if not version.is_complete:
+        return "it is half registered: run its build again"
+    return "the gate refused it" if version.verdict == "fail" and not version.waiver else None
+
+
 def _member(tracking: Tracking, version: ModelVersion, targets_file: str) -> Member:
-    target = _target(tracking, version, targets_file)
+    context = _context(tracking, version)
+    target = _target(context, version, targets_file)
     for engine in target.engines:
         if (reason := why_not(target.platform, engine)) is not None:
             raise ImageError(reason)
-    return Member(version, target, platform_named(target.platform))
+    recipe = context.get("recipe")
+    return Member(version, target, platform_named(target.platform), digest_of(recipe) if recipe else "")
 
 
-def _target(tracking: Tracking, version: ModelVersion, targets_file: str) -> Target:
-    """The target as it was built for, as its run remembers it; else as the file describes it today."""
+def _context(tracking: Tracking, version: ModelVersion) -> dict[str, Any]:
+    """What a version's run remembers of its recipe and its target; nothing where it has no such file."""
     with tempfile.TemporaryDirectory(prefix="edgewright-context-") as scratch:
-        found = fetch_present(tracking, version.run_id, [_CONTEXT], Path(scratch))
-        described: Mapping[str, object] | None = None
-        if _CONTEXT in found:
-            described = json.loads(found[_CONTEXT].read_text("utf-8")).get("target")
+        found = fetch_present(tracking, version.run_id, [CONTEXT], Path(scratch))
+        return parse_json(found[CONTEXT].read_bytes(), f"{CONTEXT} of run {version.run_id}") if CONTEXT in found else {}
+
+
+def _target(context: Mapping[str, Any], version: ModelVersion, targets_file: str) -> Target:
+    """The target as it was built for; else as the file describes it today."""
+    described = context.get("target")
     if described is not None:
         target, problems = parse_fields(Target, described)
         if target is None:
-            raise RecipeError(f"{_CONTEXT} of run {version.run_id}", tuple(problems))
+            raise RecipeError(f"{CONTEXT} of run {version.run_id}", tuple(problems))
         return target
     known = load_targets(Path(targets_file))
     if version.target not in known:
@@ -249,6 +269,7 @@ def _spec(tracking: Tracking, member: Member, folder: Path) -> ImageSpec:
     facts = ProvenanceFacts(
         build=version.build,
         recipe=version.model,
+        recipe_sha256=member.recipe_sha256,
         commit=tags.get("edgewright.git_commit", ""),
         data_sha256=tags.get("edgewright.data_sha256", "") or manifest.data_sha256,
         mlflow_run=version.run_id,

@@ -45,12 +45,10 @@ class Bill:
 
     Attributes:
         data: The document.
-        components: How many components it lists.
         licences: All licences that it names, each once, in order.
     """
 
     data: bytes
-    components: int
     licences: tuple[str, ...]
 
 
@@ -95,7 +93,7 @@ def write_bill(
     bom.register_dependency(image, components)
     text = JsonV1Dot6(bom).output_as_string(indent=1)
     licences = {text for component in components for text in _words(component)}
-    return Bill(text.encode() + b"\n", len(components), tuple(sorted(licences)))
+    return Bill(text.encode() + b"\n", tuple(sorted(licences)))
 
 
 def wheel_licence(wheel: Path) -> str:

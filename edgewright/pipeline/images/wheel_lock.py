@@ -7,7 +7,7 @@ that names one: a device runs what the workshop measured with.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,18 +117,3 @@ def read_constraints(path: Path) -> dict[str, str]:
     """Read the versions that a constraints file pins, by normalised name."""
     pins = (_PIN.match(line.strip()) for line in path.read_text("utf-8").splitlines())
     return {normalised(pin[1]): pin[2] for pin in pins if pin}
-
-
-def check_versions(wheels: Sequence[LockedWheel], constraints: Mapping[str, str], place: str) -> None:
-    """Refuse a lock that has other versions than the workshop.
-
-    Raises:
-        ImageError: A distribution is pinned differently.
-    """
-    for wheel in wheels:
-        pinned = constraints.get(wheel.name, wheel.version)
-        if pinned != wheel.version:
-            raise ImageError(
-                f"{place} pins {wheel.name} {wheel.version}, constraints.txt {pinned}: a device would run what was not "
-                f"measured. Write the lock anew: {_RENEW}."
-            )

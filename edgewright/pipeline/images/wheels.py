@@ -23,7 +23,6 @@ from edgewright.pipeline.images.platform import PYTHON_VERSION, Platform
 from edgewright.pipeline.images.wheel_lock import LockedWheel, normalised
 
 FETCH_DEADLINE_S = 900.0
-_CHUNK_BYTES = 1 << 20
 _MEMBER_MOST_BYTES = 1 << 30
 _ERROR_LINES = 3
 
@@ -143,10 +142,8 @@ def _is_left_out(name: str, place: str) -> bool:
 def _kept(wheel: LockedWheel, cache: Path) -> Path | None:
     """A wheel that is here and whole; what is not whole is removed."""
     for path in sorted((cache / wheel.sha256).glob("*.whl")):
-        digest = hashlib.sha256()
         with path.open("rb") as stream:
-            while chunk := stream.read(_CHUNK_BYTES):
-                digest.update(chunk)
+            digest = hashlib.file_digest(stream, "sha256")
         if digest.hexdigest() == wheel.sha256:
             return path
         path.unlink(missing_ok=True)
@@ -173,9 +170,7 @@ def _download(wheels: Sequence[LockedWheel], platform: Platform, cache: Path, de
             path.replace(cache / wheel.sha256 / path.name)
 
 
-def run_pip(
-    words: Sequence[str], platform: Platform, deadline_s: float, settings: Sequence[str] = ()
-) -> subprocess.CompletedProcess[str]:
+def run_pip(words: Sequence[str], platform: Platform, deadline_s: float) -> subprocess.CompletedProcess[str]:
     """Run pip for another platform; it takes its index and its certificates from its own settings.
 
     Raises:
@@ -194,7 +189,7 @@ def run_pip(
     ]
     try:
         return subprocess.run(
-            [*command, *settings],
+            command,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

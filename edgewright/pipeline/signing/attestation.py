@@ -9,6 +9,7 @@ nobody attested, or attested as another version, is not signed: whoever register
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,6 @@ from urllib.parse import urlsplit
 from edgewright.bundle_file import MANIFEST_NAME, BundleFile
 from edgewright.errors import RegistryError
 from edgewright.pipeline.object_store import ObjectStore
-from edgewright.pipeline.signing.draft import whole
 from edgewright.signed_release import Budget, SignedRelease, role_name
 from edgewright.strict_json import Fields, dump_json, load_json
 
@@ -132,7 +132,7 @@ def make_attestation(
         outcome=outcome,
         waiver=waiver,
         policy=policy,
-        budget=Budget(whole(latency_p95_ms), whole(peak_memory_mib)),
+        budget=Budget(_whole(latency_p95_ms), _whole(peak_memory_mib)),
         version=version,
         source=source,
     )
@@ -162,7 +162,7 @@ def find_attestation(shared: ObjectStore, name: str, bundle_sha256: str) -> Atte
     """Give what was attested of a bundle for a registered model; None where nobody did.
 
     Raises:
-        RegistryError: What is kept is damaged, or written by a newer version.
+        RegistryError: What is kept is damaged, or written by another version.
     """
     content = shared.read(_key(name, bundle_sha256)) if bundle_sha256 else None
     return None if content is None else _from_bytes(content, f"{shared.location}: {_key(name, bundle_sha256)}")
@@ -183,22 +183,28 @@ def _to_bytes(attestation: Attestation) -> bytes:
 
 def _from_bytes(content: bytes, place: str) -> Attestation:
     fields = Fields(load_json(content, place, RegistryError), place, RegistryError)
-    if (found := fields.integer("format", 1)) > _FORMAT:
-        raise RegistryError(f"{place} has format {found}: a newer edgewright wrote it.")
+    if (found := fields.integer("format", 1)) != _FORMAT:
+        raise RegistryError(
+            f"{place} has format {found}, and this edgewright reads {_FORMAT}: use the version that wrote it."
+        )
     files, budget = [], fields.inner("budget")
     for entry in fields.array("files"):
         each = Fields(entry, f"{place}: files", RegistryError)
         files.append(BundleFile(each.text("name"), each.text("sha256"), each.integer("size_bytes", 1)))
     words: dict[str, Any] = {
-        name: fields.text(name) for name in ("model", "target", "variant", "engine", "outcome", "waiver", "policy")
+        name: fields.text(name)
+        for name in ("model", "target", "variant", "engine", "outcome", "waiver", "policy", "source", "withdrawn")
     }
-    if found > 1:
-        words |= {"version": fields.integer("version"), "source": fields.text("source")}
-        words["withdrawn"] = fields.text("withdrawn")
+    words["version"] = fields.integer("version")
     bounds = (budget.take(name) for name in ("latency_p95_ms", "peak_memory_mib"))
     kept = Attestation(files=tuple(files), budget=Budget(*(_bound(value) for value in bounds)), **words)
     fields.end()
     return kept
+
+
+def _whole(bound: float | None) -> float | None:
+    """Round a budget up to what can be signed: canonical JSON has no fractions."""
+    return None if bound is None else float(math.ceil(bound))
 
 
 def _bound(value: object) -> float | None:

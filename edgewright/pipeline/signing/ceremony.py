@@ -59,11 +59,8 @@ def init_keys(repository: Repository, lease: Lease) -> Exchanged:
         raise KeyringError(
             "this workshop has its keys already: `edgewright keys status` shows them, `edgewright keys rotate` exchanges one."
         )
-    old = [
-        *before.root.keys.values(),
-        *(before.targets.delegations.keys.values() if before.targets.delegations else ()),
-    ]
     draft = repository.draft(before)
+    old = draft.keys
     make_top_keys(draft, repository.keyring, PROPER)
     for role in before.roles:
         delegate_release(draft, repository, role, _policy(repository, before, role))
@@ -82,16 +79,20 @@ def rotate_key(repository: Repository, name: str, lease: Lease) -> Exchanged:
 
     Raises:
         UsageError: There is no such key.
-        KeyringError: A key that must sign the exchange is not here or does not open.
+        KeyringError: A key that must sign the exchange is not here or does not open, or the new key would get another
+            passphrase than the online keys beside it.
     """
     before = _existing(repository)
     draft = repository.draft(before)
     if name in TOP_KEYS:
         old = next(key for key in before.root.keys.values() if key_name(key) == name)
-        draft.set_top_key(repository.keyring.make(name, kept_of(old)))
     else:
         (old,) = _release_keys(before, name)
-        draft.delegate(name, repository.keyring.make(name, kept_of(old)))
+    new = repository.keyring.make(name, kept_of(old), [key for key in draft.keys if key.keyid != old.keyid])
+    if name in TOP_KEYS:
+        draft.set_top_key(new)
+    else:
+        draft.delegate(name, new)
     return _exchanged(repository, draft, before, old, lease)
 
 

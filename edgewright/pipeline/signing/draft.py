@@ -7,7 +7,6 @@ Versions count up by one from the own copy, whose commit is atomic: none is ever
 from __future__ import annotations
 
 import copy
-import math
 from datetime import datetime
 from typing import Any
 
@@ -69,6 +68,11 @@ class Draft:
         """Who signs for which model and target."""
         assert self.targets.delegations is not None
         return self.targets.delegations
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """The keys that it names, of the top roles and of the delegated ones."""
+        return (*self.root.keys.values(), *self.delegations.keys.values())
 
     def renew(self, role: str) -> None:
         """Sign a role anew, with what it says already."""
@@ -205,19 +209,10 @@ class Draft:
             self.targets.unrecognized_fields[REVOKED] = names
 
 
-def make_top_keys(draft: Draft, keyring: Keyring, kept: dict[str, Kept]) -> list[Key]:
+def make_top_keys(draft: Draft, keyring: Keyring, kept: dict[str, Kept]) -> None:
     """Make a key for each name, and let it take its place in the root."""
-    made: list[Key] = []
     for name, where in kept.items():
-        key = keyring.make(name, where)
-        draft.set_top_key(key)
-        made.append(key)
-    return made
-
-
-def whole(bound: float | None) -> float | None:
-    """Round a budget up to what can be signed: canonical JSON has no fractions."""
-    return None if bound is None else float(math.ceil(bound))
+        draft.set_top_key(keyring.make(name, where))
 
 
 def _plain(custom: dict[str, Any]) -> dict[str, Any]:

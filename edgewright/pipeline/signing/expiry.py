@@ -74,12 +74,10 @@ class Refreshed:
 
     Attributes:
         renewed: Roles that were signed anew, beside the timestamp.
-        sent: Files that the registry lacked.
         alarms: What a person must do, one sentence each; also of each role that was due and could not be signed.
     """
 
     renewed: tuple[str, ...]
-    sent: tuple[str, ...]
     alarms: tuple[str, ...]
 
 
@@ -108,13 +106,13 @@ def refresh(
         for role in renewed:
             draft.renew(role)
         after = repository.commit(draft, before, lease)
-        sent = mend_mirror(tracking, after)
+        mend_mirror(tracking, after)
     found = {role.role: role for role in describe(after, repository.keyring, repository.now())}
     told = [
         f"{role} was due and not signed anew, {found[role].days_left:.0f} days are left: {skipped[role]}"
         for role in skipped
     ]
-    return Refreshed(renewed, sent, (*told, *alarms([role for role in found.values() if role.role not in skipped])))
+    return Refreshed(renewed, (*told, *alarms([role for role in found.values() if role.role not in skipped])))
 
 
 def due_roles(generation: Generation, now: datetime) -> tuple[str, ...]:

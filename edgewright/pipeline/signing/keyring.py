@@ -48,12 +48,20 @@ class Keyring:
         self.passphrases = passphrases
         self._signers: dict[str, CryptoSigner] = {}
 
-    def make(self, name: str, kept: Kept) -> SSlibKey:
+    def make(self, name: str, kept: Kept, beside: Iterable[Key] = ()) -> SSlibKey:
         """Make a key and write it to its folder; it means nothing until signed metadata names it.
 
+        Args:
+            name: Its name.
+            kept: Where it is kept.
+            beside: The keys that go on beside it; online ones must open with the passphrase that the new one gets.
+
         Raises:
-            KeyringError: There is no folder, or no good passphrase, for such keys, or the file cannot be written.
+            KeyringError: There is no folder, or no good passphrase, for such keys, or the file cannot be written; nothing
+                was written then.
         """
+        if kept == "online":
+            self._check_one_passphrase(name, beside)
         private = Ed25519PrivateKey.generate()
         public = SSlibKey.from_crypto(private.public_key())
         describe_key(public, name, kept)
@@ -100,6 +108,19 @@ class Keyring:
         files = [path for folder in (self.online, self.offline) if folder is not None for path in folder.glob("*.pem")]
         return tuple(sorted(path for path in files if not path.name.endswith(ends)))
 
+    def _check_one_passphrase(self, name: str, beside: Iterable[Key]) -> None:
+        """Refuse a passphrase that does not open the online keys that lie here: what runs by itself knows only one."""
+        for key in beside:
+            if kept_of(key) == "online" and self.holds(key):
+                try:
+                    self.signer(key)
+                except KeyringError as cause:
+                    raise KeyringError(
+                        f"no new key of {name} was made: all online keys have one passphrase, and that of {key_name(key)} is "
+                        f"another than the new one's. {cause} Where it is lost, move {self.find(key)} away; every key "
+                        "that is gone is exchanged by `edgewright keys rotate NAME`, the timestamp's first."
+                    ) from cause
+
     def _unlock(self, key: Key) -> CryptoSigner:
         kept, path = kept_of(key), self.find(key)
         if path is None:
@@ -137,12 +158,17 @@ def open_keyring(workspace: Workspace, offline: Path | None = None, ask: Ask | N
     """Open the keyring of a workspace.
 
     Args:
-        workspace: Its folder ``keys`` holds the online keys, unless ``$EDGEWRIGHT_KEYS`` names another.
+        workspace: Whose keys they are; see `online_folder`.
         offline: Folder of the offline keys; None for whatever runs without a person.
         ask: Asks a person for a passphrase; None where nobody is there.
     """
-    online = Path(os.environ.get(FOLDER) or workspace.home / "keys")
+    online = online_folder(workspace)
     return Keyring(online, offline, Passphrases(online, ask=ask))
+
+
+def online_folder(workspace: Workspace) -> Path:
+    """Say where online and development keys lie: ``$EDGEWRIGHT_KEYS``, else the folder ``keys`` of the workspace."""
+    return Path(os.environ.get(FOLDER) or workspace.home / "keys")
 
 
 def _file_name(key: Key) -> str:

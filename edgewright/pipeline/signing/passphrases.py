@@ -8,21 +8,18 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from edgewright.durable import flush_folder
+from edgewright.durable import write_private_file
 from edgewright.errors import KeyringError
 from edgewright.pipeline.signing.roles import Kept
 
 ONLINE, OFFLINE = "EDGEWRIGHT_KEYS_PASSPHRASE", "EDGEWRIGHT_OFFLINE_PASSPHRASE"
 GENERATED = "passphrase"
 _FEWEST = 12
-_NO_SECOND_NAMES = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
 
 Ask = Callable[[str], str]
 """Asks a person for a passphrase, given the prompt; shows nothing of what is typed."""
@@ -118,29 +115,6 @@ def write_private(path: Path, content: bytes) -> None:
         KeyringError: It cannot be written, or is there already.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # its owner's alone
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            _take_name(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        flush_folder(path.parent)
+        write_private_file(path, content)
     except OSError as cause:
         raise KeyringError(f"{path} cannot be written: {cause.strerror}.") from cause
-
-
-def _take_name(temporary: Path, path: Path) -> None:
-    """Give a whole file its name, unless that is taken."""
-    try:
-        os.link(temporary, path)
-    except OSError as cause:
-        if cause.errno not in _NO_SECOND_NAMES:
-            raise
-        if path.exists():  # USB sticks have file systems without links
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from cause
-        temporary.replace(path)

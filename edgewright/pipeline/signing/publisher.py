@@ -8,7 +8,7 @@ a kill does what was left undone.
 
 from __future__ import annotations
 
-import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -24,11 +24,14 @@ from edgewright.pipeline.signing.repository import Repository
 from edgewright.pipeline.signing.roles import TARGETS, TOP_KEYS, Kept, kept_of
 from edgewright.pipeline.tracking import ModelVersion, Tracking, champion
 from edgewright.pipeline.tracking.signing_tags import REFUSED, WAITS, note_signed, note_unsigned
+from edgewright.signed_release import role_name
 
 DEVELOPMENT = (
     "DEVELOPMENT KEYS sign releases here: all of them lie on this disk, and who reads it signs for every device. "
     "Before devices leave the house: edgewright keys init --offline DIR"
 )
+
+_unsaid = threading.Lock()  # taken for good by the first who says it
 
 Standing = Literal["none", "signed", "current", "waits", "refused"]
 
@@ -44,8 +47,7 @@ class Signing:
             a key) or ``refused`` (nothing here attests it).
         note: What happened, as a sentence for people; empty for ``none``.
         metadata_version: Version of the role's metadata that names it; None unless it is signed.
-        sent: Files that the registry lacked.
-        is_development: Whether development keys signed.
+        is_development: Whether development keys signed just now; whoever asked for the signature says so, loudly.
     """
 
     name: str
@@ -53,7 +55,6 @@ class Signing:
     standing: Standing
     note: str = ""
     metadata_version: int | None = None
-    sent: tuple[str, ...] = ()
     is_development: bool = False
 
     @property
@@ -93,7 +94,7 @@ def sign_champion(
         TrustError: The own copy is damaged.
         LeaseHeldError: Another one signs for too long.
     """
-    name = f"{model}.{target}"
+    name = role_name(model, target)
     version = champion(tracking, model, target)
     if version is None:
         return Signing(name, None, "none")
@@ -120,20 +121,21 @@ def sign_champion(
                 note_unsigned(tracking, version, WAITS, str(reason))
                 return Signing(name, version.version, "waits", f"{name}: version {version.version} waits: {reason}")
         assert generation is not None
-        sent = mend_mirror(tracking, generation)
+        mend_mirror(tracking, generation)
         metadata_version = generation.roles[name].version
         note_signed(tracking, version, metadata_version)
         if decided is not None and (standing == "signed" or decided == version.version):
             forget_decision(repository.shared, name)
-    if standing == "signed" and generation.is_development:
-        say_development()
     note = f"{name}: version {version.version} is signed for devices (metadata {metadata_version})."
-    return Signing(name, version.version, standing, note, metadata_version, sent, generation.is_development)
+    by_development = standing == "signed" and generation.is_development
+    return Signing(name, version.version, standing, note, metadata_version, by_development)
 
 
-def say_development() -> None:
-    """Say loudly that development keys sign: one line, to whoever reads this process's errors."""
-    print(DEVELOPMENT, file=sys.stderr)
+def say_development(*tell: Callable[[str], object]) -> None:
+    """Say loudly that development keys sign: one line, once a process, to each of those who are to hear it."""
+    if _unsaid.acquire(blocking=False):
+        for each in tell:
+            each(DEVELOPMENT)
 
 
 def begin_repository(repository: Repository, kept: dict[str, Kept], lease: Lease) -> Generation:
@@ -155,9 +157,8 @@ def delegate_release(draft: Draft, repository: Repository, role: str, policy: st
     """
     (targets,) = (draft.root.keys[keyid] for keyid in draft.root.roles[TARGETS].keyids)
     automatic: Kept = "online" if policy == "auto" else "offline"
-    draft.delegate(
-        role, repository.keyring.make(role, "development" if kept_of(targets) == "development" else automatic)
-    )
+    kept: Kept = "development" if kept_of(targets) == "development" else automatic
+    draft.delegate(role, repository.keyring.make(role, kept, draft.keys))
 
 
 def _sign(

@@ -32,6 +32,7 @@ REPLACED = "edgewright.replaced"
 LINE = "edgewright.line"
 NONE = "none"
 PINNED = "edgewright.baseline_pinned"
+WAIVER = "edgewright.waiver"
 WITHDRAWN = ("edgewright.withdrawn", "edgewright.withdrawn_by", "edgewright.withdrawn_at")
 
 # Going back further than this many releases is no rollback any more; it also keeps the tag readable.
@@ -75,7 +76,7 @@ def promote(
     allow_withdrawn: bool = False,
     on_decided: Callable[[ModelVersion], None] = lambda chosen: None,
 ) -> Promotion:
-    """Make ``version`` the champion; a version that is champion already stays it and nothing is written.
+    """Make ``version`` the champion; of one that is champion already, only a waiver that it lacks is written.
 
     Args:
         tracking: Where the registry is.
@@ -99,11 +100,18 @@ def promote(
     name = registered_name(model, target)
     _check_words(reason=reason, who=who, **({} if waiver is None else {"waiver": waiver}))
     with alias_lock(tracking, name):
+        found = _holder(_known(tracking, model, target), CHAMPION)
+        if found is not None and found.version == version:
+            # Before mending, which takes a champion's withdrawal for that of a rollback that was killed.
+            _check_promotable(found, waiver, allow_withdrawn)
         mend_aliases(tracking, model, target)
         known = _known(tracking, model, target)
         current, chosen = _holder(known, CHAMPION), known.get(version) or get_version(tracking, model, target, version)
         if current is not None and current.version == version:
             on_decided(current)
+            if waiver is not None and current.waiver != waiver:
+                _set_tags(open_client(tracking), current, {WAIVER: waiver, **_signature(reason, who)})
+                refresh_pages(tracking, model, target, version)
             return Promotion(name, version, current.replaced, changed=False)
         _check_judged(name, current, judged_against)
         _check_promotable(chosen, waiver, allow_withdrawn)
@@ -111,7 +119,7 @@ def promote(
         client = open_client(tracking)
         line = [] if current is None else [current.version, *(each.version for each in _line(known, current))]
         tags = {
-            **({} if waiver is None else {"edgewright.waiver": waiver}),
+            **({} if waiver is None else {WAIVER: waiver}),
             REPLACED: str(current.version) if current else NONE,
             LINE: " ".join([str(each) for each in line if each != version][:LINE_LENGTH]) or NONE,
             **_signature(reason, who),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from edgewright.cli.main import main
+from edgewright.pipeline.signing import publisher
 from edgewright.pipeline.signing.attestation import attest
 from edgewright.pipeline.tracking import ModelVersion, RunRecord, log_run, promote, register
 from edgewright.pipeline.workspace import Workspace
@@ -27,10 +29,11 @@ class Said:
 
 
 @pytest.fixture
-def edgewright(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    """Run a command in this process."""
+def edgewright(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
+    """Run a command in this process, as if it were one of its own."""
 
     def run(*words: str | Path) -> Said:
+        monkeypatch.setattr(publisher, "_unsaid", threading.Lock())  # what is said once a process
         try:
             status = main([str(word) for word in words])
         except SystemExit as left:  # argparse leaves that way

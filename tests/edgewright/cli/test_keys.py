@@ -103,3 +103,44 @@ def test_a_champion_from_elsewhere_is_not_signed_and_says_what_helps(
     said = edgewright("release", "sign", *HERE)
     assert (said.status, said.out) == (1, "")
     assert "did not judge its bundle" in said.err and "--vouch WHY" in said.err
+
+
+def test_keys_that_lie_elsewhere_are_named_where_they_lie(
+    edgewright: Command, stick: Path, empty_registry: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    online = tmp_path / "vault"
+    monkeypatch.setenv("EDGEWRIGHT_KEYS", str(online))
+    said = edgewright("keys", "init")
+    assert said.status == 0
+    assert (
+        f"root-1, root-2, root-3 and targets in {online / 'offline'}; snapshot and timestamp in {online}." in said.out
+    )
+    assert list((online / "offline").glob("targets-*.pem")) and list(online.glob("timestamp-*.pem"))
+    assert edgewright("keys", "rotate", "targets").status == 0, "the default finds them again"
+    assert not (empty_registry.home / "keys").exists()
+
+
+@pytest.mark.parametrize("name", ["timestamp", "snapshot"])
+def test_a_key_that_would_get_another_passphrase_than_those_beside_it_is_not_made(
+    name: str, edgewright: Command, stick: Path, empty_registry: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edgewright("keys", "init", "--offline", stick)
+    keys = empty_registry.home / "keys"
+    before = {path: path.read_bytes() for path in (*keys.iterdir(), *stick.iterdir())}
+    monkeypatch.delenv("EDGEWRIGHT_KEYS_PASSPHRASE")
+    said = edgewright("keys", "rotate", name, "--offline", stick)
+    assert (said.status, said.out, said.err.count("\n")) == (1, "", 1)
+    assert f"no new key of {name} was made" in said.err and "EDGEWRIGHT_KEYS_PASSPHRASE" in said.err
+    assert {path: path.read_bytes() for path in (*keys.iterdir(), *stick.iterdir())} == before
+    assert (json.loads(edgewright("keys", "status", "--json").out))["roles"][0]["version"] == 1
+
+
+def test_a_lost_passphrase_is_no_dead_end(
+    edgewright: Command, stick: Path, empty_registry: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edgewright("keys", "init", "--offline", stick)
+    monkeypatch.setenv("EDGEWRIGHT_KEYS_PASSPHRASE", "a new one, since the old is lost")
+    for path in (empty_registry.home / "keys").glob("*.pem"):
+        path.unlink()
+    for name in ("timestamp", "snapshot"):
+        assert edgewright("keys", "rotate", name, "--offline", stick).status == 0

@@ -52,8 +52,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "store/tmp/half",
         "shared/.locks/3f",
         "mlflow/server.json",
+        "cache/wheels/numpy.whl",
+        "cache/bases/layout/index.json",
     ):
         put(home / passing, b"passing")
+    put(home / "images/blobs/sha256/abc", b"image")  # what the registry names by its digest
+    put(home / "incoming/digits/cache/one.npz", b"sample")  # a folder that people named so
     with socket.socket(socket.AF_UNIX) as listener, monkeypatch.context() as patch:
         patch.chdir(home)  # the path of a socket may be short only
         listener.bind("socket")
@@ -78,7 +82,7 @@ def back_up(home: Path, folder: Path) -> Manifest:
     return take_backup(desk_source(home), folder)
 
 
-def test_all_comes_back_but_what_belongs_to_running_processes(home: Path, tmp_path: Path) -> None:
+def test_all_comes_back_but_caches_and_what_belongs_to_running_processes(home: Path, tmp_path: Path) -> None:
     manifest = back_up(home, tmp_path / "monday")
     shutil.rmtree(home)
     restored = restore_desk(tmp_path / "monday", home)
@@ -87,6 +91,8 @@ def test_all_comes_back_but_what_belongs_to_running_processes(home: Path, tmp_pa
     assert found == {
         "demo-device/current",
         "demo-device/folder",
+        "images/blobs/sha256/abc",
+        "incoming/digits/cache/one.npz",
         "incoming/digits/new sample ü.npz",
         "mlflow/artifacts/1/model.onnx",
         "mlflow/mlflow.db",
@@ -110,11 +116,11 @@ def test_the_manifest_says_what_is_in_it_and_the_same_bytes_are_kept_once(home: 
     assert manifest == read_manifest(tmp_path / "monday") == verify(tmp_path / "monday")
     assert [each.name for each in manifest.databases] == ["prefect/prefect.db", "mlflow/mlflow.db"], "runs name runs"
     (listing,) = manifest.listings
-    assert (listing.name, listing.location, listing.entries) == ("home", str(home), 7)
+    assert (listing.name, listing.location, listing.entries) == ("home", str(home), 9)
     assert manifest.began <= manifest.ended
     assert manifest.versions.keys() == {"edgewright", "prefect", "mlflow"}
     objects = [path for path in (tmp_path / "monday/objects").rglob("*") if path.is_file()]
-    assert len(objects) == 4, "model, sample, secret, nothing"
+    assert len(objects) == 5, "model, image, sample, secret, nothing"
     assert len(said) == 3
 
 
@@ -180,7 +186,7 @@ def test_what_vanishes_while_it_is_copied_is_left_out(
     listed = FolderTree.stamps
     gone = {"gone": Stamp("1", 1.0), "shared/empty/gone": Stamp("1", 1.0)}
     monkeypatch.setattr(FolderTree, "stamps", lambda tree: listed(tree) | gone)
-    assert back_up(home, tmp_path / "monday").listings[0].entries == 7
+    assert back_up(home, tmp_path / "monday").listings[0].entries == 9
 
 
 def test_a_new_file_that_was_changed_since_it_was_listed_is_followed_up(
@@ -251,7 +257,7 @@ def damage(folder: Path, how: str) -> str:
         return "manifest.json is damaged"
     assert how == "the manifest says something else"
     text = (folder / MANIFEST).read_text()
-    (folder / MANIFEST).write_text(text.replace('"entries": 7', '"entries": 6'))
+    (folder / MANIFEST).write_text(text.replace('"entries": 9', '"entries": 8'))
     return "its content does not have the sha256 that it names"
 
 

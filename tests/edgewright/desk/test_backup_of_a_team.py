@@ -83,9 +83,16 @@ def test_an_interrupted_restore_goes_on_and_a_strange_object_is_refused(bucket: 
         client.delete_object(Bucket=name, Key=key)
 
 
-def test_a_workers_home_comes_along_but_for_its_cache(bucket: str, tmp_path: Path) -> None:
+def test_a_workers_home_comes_along_but_for_its_caches(bucket: str, tmp_path: Path) -> None:
     home = tmp_path / "home"
-    for name in ("incoming/digits/new.npz", "store/sha256/ab/abc", "tmp/x", "reports/one.html"):
+    for name in (
+        "incoming/digits/new.npz",
+        "store/sha256/ab/abc",
+        "tmp/x",
+        "reports/one.html",
+        "cache/wheels/a",
+        "images/index.json",
+    ):
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_text(name)
     take_backup(source(bucket, home), tmp_path / "monday")
@@ -94,6 +101,7 @@ def test_a_workers_home_comes_along_but_for_its_cache(bucket: str, tmp_path: Pat
     new = tmp_path / "new"
     restore_team(tmp_path / "monday", source(f"{bucket}-new", new))
     assert {path.relative_to(new).as_posix() for path in new.rglob("*") if path.is_file()} == {
+        "images/index.json",
         "incoming/digits/new.npz",
         "reports/one.html",
     }

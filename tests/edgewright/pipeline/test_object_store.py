@@ -167,7 +167,8 @@ def test_processes_that_swap_lose_no_change_whoever_is_killed(
         numbers.append(int(victim.stdout.readline()))
         time.sleep(random.uniform(0, 0.05))
         victim.send_signal(signal.SIGKILL)
-        numbers += [int(line) for line in victim.communicate(timeout=60)[0].split()]
+        # Not `communicate`: it misses what `readline` has read ahead.
+        numbers += [int(line) for line in victim.stdout.read().split()]
     numbers += [int(line) for each in counters for line in each.communicate(timeout=60)[0].split()]
     assert len(numbers) == len(set(numbers)), "no number twice"
     content = store.read("count")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from edgewright.device.agent_config import load_agent_config
 from edgewright.errors import DiskFullError, ImageError, IntegrityError
 from edgewright.pipeline.images.builder import ImageParts, build_image, build_index
 from edgewright.pipeline.images.layer import read_members
@@ -79,7 +80,7 @@ def test_an_index_names_one_image_per_platform(parts: ImageParts, tmp_path: Path
     assert [entry["digest"] for entry in document["manifests"]] == [image.manifest_digest for image in images]
     assert index.digest == out.find("tiny:7").digest
     out.verify(out.find("tiny:7"))
-    assert out.image_for("tiny:7", PLATFORMS["linux/arm/v7"].oci).digest == images[2].manifest_digest
+    assert [each.digest for each in out.images(out.find("tiny:7"))] == [each.manifest_digest for each in images]
 
 
 def test_an_index_of_two_images_for_one_platform_or_of_none_is_refused(parts: ImageParts, tmp_path: Path) -> None:
@@ -157,6 +158,21 @@ def test_the_tree_of_an_image_is_where_its_configuration_says(parts: ImageParts,
     assert {name: data for name, (_, data) in members.items() if name.startswith("opt/edgewright/factory/")} == {
         f"opt/edgewright/factory/{path.name}": path.read_bytes() for path in bundle.folder.iterdir()
     }
+
+
+def test_an_image_that_nobody_enrolled_has_all_that_the_agent_must_know(parts: ImageParts, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "bundle")
+    spec, out = spec_of(bundle), OciLayout.create(tmp_path / "out")
+    image = build_image(spec, out, parts)
+    with out.blob_path(image.layers[2].digest).open("rb") as stream:
+        members = {member.name: data for member, data in read_members(stream)}
+    (tmp_path / "agent.toml").write_bytes(members["etc/edgewright/agent.toml"])
+    config = json.loads(out.blob_path(image.config_digest).read_bytes())["config"]
+    assert config["Cmd"] == ["run", "--config", "/etc/edgewright/agent.toml"]
+    settings = load_agent_config(tmp_path / "agent.toml", dict(line.split("=", 1) for line in config["Env"]))
+    assert (settings.device.id, settings.device.model, settings.device.target) == ("not-enrolled", "tiny", "box")
+    assert settings.factory == Path("/opt/edgewright/factory") and settings.state == Path("/var/lib/edgewright")
+    assert not settings.registry.url
 
 
 def test_where_litert_is_not_built_its_predecessor_stands_in(parts: ImageParts, tmp_path: Path) -> None:

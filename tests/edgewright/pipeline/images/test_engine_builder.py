@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from container_engine import ROOT, running_engine
+from container_engine import ROOT, Running, running_engine
 from edgewright.errors import ImageError, IntegrityError
-from edgewright.pipeline.images.builder import ImageParts, build_image
+from edgewright.pipeline.images.builder import ImageParts, build_image, build_index
 from edgewright.pipeline.images.engine_builder import DOCKERFILE, build_image_with_engine
 from edgewright.pipeline.images.engine_client import ContainerEngine, EngineFailedError, find_engine
+from edgewright.pipeline.images.image_registry import ImageRegistry
 from edgewright.pipeline.images.oci_layout import OciLayout
 from edgewright.pipeline.images.platform import PLATFORMS
+from edgewright.pipeline.images.registry_address import parse_address
 from image_parts import make_bundle, make_parts, spec_of
 
 FILE = ROOT / DOCKERFILE
@@ -63,6 +65,22 @@ def test_an_image_without_a_bundle_and_twice(engine: ContainerEngine, parts: Ima
     ]
     assert images[0] == images[1]
     assert [layer.name for layer in images[0].layers] == ["base", "wheels", "application"]
+
+
+def test_an_image_that_somebody_pulled_by_its_digest_survives_a_build_on_the_same_base(
+    engine: ContainerEngine, registry: Running, parts: ImageParts, tmp_path: Path
+) -> None:
+    layout = OciLayout.create(tmp_path / "layout")
+    image = build_image(spec_of(None), layout, parts)
+    address = parse_address(f"http://{registry.address}/pulled")
+    pushed = ImageRegistry(address).push(layout, build_index([image], layout, "a:1").digest, "1")
+    engine.client.api.pull(pushed.address.pull)
+    pulled = engine.client.images.get(pushed.address.pull).id
+    try:
+        build_image_with_engine(spec_of(make_bundle(tmp_path / "bundle")), layout, parts, engine, FILE)
+        assert [each.id for each in engine.client.images.list()] == [pulled]
+    finally:
+        engine.forget(pulled)
 
 
 def test_an_engine_that_makes_something_else_is_found_out(

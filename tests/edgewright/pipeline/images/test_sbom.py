@@ -36,7 +36,7 @@ def bill(tmp_path: Path) -> Bill:
 
 def test_it_lists_every_wheel_and_package_with_a_licence(bill: Bill) -> None:
     found = {each["name"]: each for each in json.loads(bill.data)["components"]}
-    assert set(found) == {"libc6", "libodd1", "libcrypt1", "numpy", "tuf", "edgewright"} and bill.components == 6
+    assert set(found) == {"libc6", "libodd1", "libcrypt1", "numpy", "tuf", "edgewright"}
     assert found["numpy"]["licenses"] == [{"expression": "BSD-3-Clause AND MIT"}]
     assert found["tuf"]["licenses"] == [{"license": {"id": "Apache-2.0"}}]
     assert {each["license"]["id"] for each in found["libc6"]["licenses"]} == {"GPL-2.0-only", "LGPL-2.1-only"}

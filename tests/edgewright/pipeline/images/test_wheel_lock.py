@@ -10,7 +10,6 @@ from edgewright.errors import ImageError
 from edgewright.pipeline.images.platform import PLATFORMS, Platform
 from edgewright.pipeline.images.wheel_lock import (
     LockedWheel,
-    check_versions,
     lock_name,
     lock_text,
     merge_locks,
@@ -29,7 +28,10 @@ def test_the_shipped_locks_are_complete_and_of_the_versions_that_were_measured_w
     platform: Platform, engine: str
 ) -> None:
     wheels = read_lock(ROOT / "docker/locks", platform, engine)
-    check_versions(wheels, read_constraints(ROOT / "constraints.txt"), lock_name(platform, engine))
+    pinned = read_constraints(ROOT / "constraints.txt")
+    measured_with = {wheel.name: pinned[wheel.name] for wheel in wheels if wheel.name in pinned}
+    assert measured_with == {wheel.name: wheel.version for wheel in wheels if wheel.name in pinned}
+    assert "numpy" in measured_with or platform.name == "linux/arm/v7"
 
 
 def test_no_lock_file_is_there_that_nothing_reads() -> None:
@@ -71,8 +73,3 @@ def test_locks_of_two_engines_agree_or_are_refused() -> None:
     assert merge_locks([(tuf, numpy), (numpy,)]) == (numpy, tuf)
     with pytest.raises(ImageError, match="differ about numpy"):
         merge_locks([(numpy,), (other,)])
-
-
-def test_another_version_than_the_workshops_is_refused() -> None:
-    with pytest.raises(ImageError, match=r"pins numpy 3, constraints.txt 2"):
-        check_versions([LockedWheel("numpy", "3", "a" * 64)], {"numpy": "2"}, "here")

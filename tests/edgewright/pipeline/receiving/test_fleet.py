@@ -73,7 +73,7 @@ def test_what_a_real_device_sends_is_understood(inbox: Inbox, tmp_path: Path) ->
     events.sample(b"\x93NUMPY", "application/x-npy", 0.4)
     events.report()
     assert events.spool is not None
-    assert events.spool.flush()
+    assert events.spool.write_pending()
     batch = b"\n".join(item.line for item in events.spool.next_batch(100))
     answer = inbox.take("press-7", read_items(batch))
     events.spool.stop()

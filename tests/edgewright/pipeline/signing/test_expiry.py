@@ -148,7 +148,12 @@ def test_what_expired_is_refused_by_devices_and_renewed_by_the_next_refresh(dele
 def test_a_refresh_mends_the_registry(delegated: Workshop) -> None:
     (delegated.mirror / "1.targets.json").unlink(missing_ok=True)
     (delegated.mirror / "2.targets.json").write_bytes(b"tampered")
-    assert refreshed(delegated).sent == ("2.targets.json", "timestamp.json")
+    own = delegated.repository().copy
+    before = own.read("timestamp.json")
+    refreshed(delegated)
+    assert (delegated.mirror / "2.targets.json").read_bytes() == own.read("2.targets.json")
+    assert (delegated.mirror / "timestamp.json").read_bytes() == own.read("timestamp.json") != before
+    assert not (delegated.mirror / "1.targets.json").exists(), "no generation of today names it"
 
 
 def test_nothing_signed_is_nothing_to_refresh(workshop: Workshop) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
 from edgewright.errors import RegistryError
+from edgewright.pipeline.signing import publisher
 from edgewright.pipeline.signing.attestation import attest_again, make_attestation
 from edgewright.pipeline.tracking.client import open_client
 from edgewright.pipeline.tracking.signing_tags import SIGNED, SIGNING
@@ -58,15 +60,24 @@ def test_signing_twice_is_once(signed: Workshop) -> None:
     tag, files = signed.version(PASSED).tags[SIGNED], set(signed.mirror.iterdir())
     assert tag.startswith("1 20")
     again = signed.sign()
-    assert (again.standing, again.sent, again.metadata_version) == ("current", (), 1)
+    assert (again.standing, again.is_development, again.metadata_version) == ("current", False, 1)
     assert (signed.version(PASSED).tags[SIGNED], set(signed.mirror.iterdir())) == (tag, files)
 
 
-def test_development_keys_say_so_each_time_they_sign(workshop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
-    for number in (PASSED, BETTER):
-        workshop.promote(number)
-        said = capsys.readouterr().err
-        assert said.startswith("DEVELOPMENT KEYS") and said.count("\n") == 1
+def test_each_signature_of_development_keys_says_so(workshop: Workshop) -> None:
+    assert [workshop.promote(number).is_development for number in (PASSED, BETTER)] == [True, True]
+    workshop.init()
+    workshop.promote(PASSED)
+    assert not workshop.sign(stick=True).is_development
+
+
+def test_a_process_says_once_that_development_keys_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher, "_unsaid", threading.Lock())
+    page: list[str] = []
+    terminal: list[str] = []
+    for _ in range(2):
+        publisher.say_development(page.append, terminal.append)
+    assert page == terminal == [publisher.DEVELOPMENT]
 
 
 def test_no_champion_is_nothing_to_sign(workshop: Workshop) -> None:
