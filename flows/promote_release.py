@@ -46,7 +46,7 @@ def promote_release(
     waiver: Waiver = "",
     champion_seen: Seen = None,
 ) -> State[Any]:
-    """Makes a version the champion: what devices of the target run from now on.
+    """Makes a version the champion: what devices of the target shall run from now on.
 
     Args:
         model: Name of the model.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,8 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _recorded(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    from edgewright.pipeline.images.release_record import recorded_images
     from edgewright.pipeline.tracking import get_version, metadata, registered_names, versions
+    from edgewright.pipeline.tracking.image_tags import recorded_images
     from edgewright.pipeline.workspace import open_workspace
 
     tracking, found = metadata(open_workspace().home), []
@@ -137,10 +138,10 @@ def _recorded(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         if arguments.target not in (None, target):
             continue
         for version in versions(tracking, arguments.model, target):
-            images = recorded_images(version)
+            images = recorded_images(version.tags)
             if images is not None and arguments.version in (None, version.version):
                 aliases = get_version(tracking, arguments.model, target, version.version).aliases
-                found.append({**images, "aliases": list(aliases)})
+                found.append({"name": name, "version": version.version, **asdict(images), "aliases": list(aliases)})
     return found
 
 
@@ -149,15 +150,15 @@ def _write_compose(arguments: argparse.Namespace) -> None:
     from edgewright.errors import ImageError
     from edgewright.pipeline.images.edge_compose import EdgeOptions, render_compose
     from edgewright.pipeline.images.release_images import plan_images
-    from edgewright.pipeline.images.release_record import recorded_images
     from edgewright.pipeline.tracking import metadata
+    from edgewright.pipeline.tracking.image_tags import recorded_images
     from edgewright.pipeline.workspace import open_workspace
 
     model, target = arguments.model, arguments.target
     tracking = metadata(open_workspace().home)
     member = plan_images(tracking, model, target, arguments.version, str(arguments.targets)).members[0]
-    images = recorded_images(member.version)
-    if images is None or not images["pull"]:
+    images = recorded_images(member.version.tags)
+    if images is None or images.pull is None:
         raise ImageError(
             f"{model}.{target} version {member.version.version} has no image in a registry: edgewright images {model} "
             f"--target {target} --build --push REGISTRY."
@@ -166,7 +167,7 @@ def _write_compose(arguments: argparse.Namespace) -> None:
         model,
         target,
         f"version {member.version.version}",
-        str(images["pull"]),
+        images.pull,
         member.platform.name,
         member.limits,
         tuple(arguments.device),

@@ -6,7 +6,6 @@ index, written before that too, is exchanged last. The next writer removes folde
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgewright.durable import flush_folder
+from edgewright.durable import flush_folder, is_no_room
 from edgewright.errors import DiskFullError, IntegrityError
 from edgewright.pipeline.images.descriptor import CONFIG, EMPTY, LAYER, MANIFEST, Descriptor, digest_of_bytes, to_bytes
 from edgewright.pipeline.images.layer import Tree, Written, write_layer
@@ -173,7 +172,7 @@ def no_room(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as cause:
-        if cause.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_no_room(cause):
             raise
         raise DiskFullError(
             f"the disk that holds {place} is full: the image was not written, and nothing of it is left there. "

@@ -1,13 +1,9 @@
-"""What the registry knows of a release's images: files and figures beside the run, digests and proofs as the version's tags.
-
-The tag ``edgewright.image.index`` is written last and taken away first: a version that has it has everything else.
-"""
+"""What the registry knows of a release's images: files and figures beside the run, the version's tags."""
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +16,10 @@ from edgewright.pipeline.images.platform import PLATFORMS
 from edgewright.pipeline.images.proof import PROVEN
 from edgewright.pipeline.images.release_images import BuiltMember
 from edgewright.pipeline.tracking import ModelVersion, Tracking, get_version, update_run
-from edgewright.pipeline.tracking.client import alias_lock, open_client, registry_errors
+from edgewright.pipeline.tracking.image_recording import record_image_tags
+from edgewright.pipeline.tracking.image_tags import INDEX_TAG, PlatformImage, RecordedImages
 
-PREFIX = "edgewright.image."
-INDEX_TAG, PULL_TAG, LAYOUT_TAG = f"{PREFIX}index", f"{PREFIX}pull", f"{PREFIX}layout"
 FOLDER = "images"
-_MOST_CHARACTERS = 500
 _MIB = 1024 * 1024
 
 
@@ -71,59 +65,16 @@ def record_images(tracking: Tracking, version: ModelVersion, images: ReleaseImag
             tags={INDEX_TAG: images.index.digest},
             artifacts=_artifacts(images, Path(scratch)),
         )
-    _tag(tracking, version, image_tags(images))
+    record_image_tags(tracking, version, _recorded(images))
     return get_version(tracking, version.model, version.target, version.version)
 
 
-def image_tags(images: ReleaseImages) -> dict[str, str]:
-    """Give the version's tags; that of the index is last."""
-    found = {LAYOUT_TAG: str(images.layout)}
-    for member in images.members:
-        slug = PLATFORMS[member.platform].slug
-        found[f"{PREFIX}{slug}"] = member.image.manifest_digest
-        found[f"{PREFIX}proof.{slug}"] = member.proof.describe()[:_MOST_CHARACTERS]
-    if images.pushed is not None:
-        found[PULL_TAG] = images.pushed.address.pull
-    return {**found, INDEX_TAG: images.index.digest}
-
-
-def recorded_images(version: ModelVersion) -> dict[str, Any] | None:
-    """Read what a version's tags say of its images; None where it has none."""
-    if INDEX_TAG not in version.tags:
-        return None
-    platforms = [
-        {
-            "platform": platform.name,
-            "digest": version.tags[f"{PREFIX}{platform.slug}"],
-            "proof": version.tags.get(f"{PREFIX}proof.{platform.slug}", ""),
-        }
-        for platform in PLATFORMS.values()
-        if f"{PREFIX}{platform.slug}" in version.tags
-    ]
-    return {
-        "name": version.name,
-        "version": version.version,
-        "index": version.tags[INDEX_TAG],
-        "pull": version.tags.get(PULL_TAG),
-        "layout": version.tags.get(LAYOUT_TAG),
-        "platforms": platforms,
-    }
-
-
-@registry_errors("recording images")
-def _tag(tracking: Tracking, version: ModelVersion, tags: Mapping[str, str]) -> None:
-    client, number = open_client(tracking), str(version.version)
-    with alias_lock(tracking, version.name):
-        known = get_version(tracking, version.model, version.target, version.version).tags
-        surplus = {key for key in known if key.startswith(PREFIX) and key not in tags}
-        if known.get(INDEX_TAG) == tags[INDEX_TAG]:
-            surplus.discard(PULL_TAG)  # what was pushed is this very index, and is still where it went
-        if not surplus and all(known.get(key) == value for key, value in tags.items()):
-            return
-        for key in (*([INDEX_TAG] if INDEX_TAG in known else []), *sorted(surplus - {INDEX_TAG})):
-            client.delete_model_version_tag(version.name, number, key)
-        for key, value in tags.items():
-            client.set_model_version_tag(version.name, number, key, value)
+def _recorded(images: ReleaseImages) -> RecordedImages:
+    platforms = (
+        PlatformImage(each.platform, each.image.manifest_digest, each.proof.describe()) for each in images.members
+    )
+    pull = images.pushed.address.pull if images.pushed else None
+    return RecordedImages(images.index.digest, str(images.layout), pull, tuple(platforms))
 
 
 def _metrics(images: ReleaseImages) -> dict[str, float]:

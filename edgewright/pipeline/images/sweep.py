@@ -12,8 +12,8 @@ from edgewright.pipeline.images.descriptor import MANIFESTS, Descriptor, parse_d
 from edgewright.pipeline.images.layout_writer import LayoutWriter, no_room, writers_lock
 from edgewright.pipeline.images.oci_layout import INDEX_NAME, OciLayout, index_bytes
 from edgewright.pipeline.images.release_images import images_folder
-from edgewright.pipeline.images.release_record import recorded_images
 from edgewright.pipeline.tracking import Tracking, registered_names, versions
+from edgewright.pipeline.tracking.image_tags import recorded_images
 from edgewright.pipeline.workspace import Workspace
 
 # A run that builds images names them when all are proven, which takes hours under an emulator at most.
@@ -56,8 +56,8 @@ def sweep_images(workspace: Workspace, tracking: Tracking, older_than_s: float =
     for name in registered_names(tracking):
         model, _, target = name.partition(".")
         for version in versions(tracking, model, target):
-            if (images := recorded_images(version)) is not None:
-                named |= {images["index"], *(each["digest"] for each in images["platforms"])}
+            if (images := recorded_images(version.tags)) is not None:
+                named |= {images.index, *(each.digest for each in images.platforms)}
     return sweep_layout(OciLayout(folder), named, older_than_s)
 
 

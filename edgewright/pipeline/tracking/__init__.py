@@ -7,6 +7,7 @@ need is named here; nothing in it is an MLflow type.
 - ``runs``: one run per variant and target.
 - ``registry``: one model version per build and target. ``model_version``: reading them. ``promotion``: moving aliases.
 - ``report``: variants side by side.
+- ``image_tags``: a version's container images.
 - ``surplus``: what nobody needs any more, and how it goes.
 - ``pages``: what people read: marks of runs (``standing``), ``version_page``, ``experiment_page``, saved ``views``.
 """

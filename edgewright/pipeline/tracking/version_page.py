@@ -14,6 +14,7 @@ from typing import Any
 
 from edgewright.errors import GateError
 from edgewright.pipeline.tracking.client import Tracking, artifact_repository, open_client
+from edgewright.pipeline.tracking.image_tags import recorded_images
 from edgewright.pipeline.tracking.model_version import (
     BASELINE,
     CANDIDATE,
@@ -99,9 +100,9 @@ def version_note(version: ModelVersion, run: Any, files: _Files) -> str:
         " · ".join([f"[its run]({run_page(experiment, run_id)})", *links]),
         "### How to pull it",
         f"`edgewright-agent pull --registry URL --model {version.model} --target {version.target} --into DIR`",
-        "Devices get the version that has the alias `champion`."
-        if version.is_champion
-        else "Devices get the version that has the alias `champion`, which is another one now.",
+        f"It gets the version that has the alias `champion`{'' if version.is_champion else ', which is another one now'}. "
+        "Devices that run the agent get by themselves what is signed for them.",
+        *_images(version),
     ]
     room = LONGEST - len(_joined([*head, *origin])) - 4
     return _joined([*head, *_verdict(files.verdict, room), *origin])
@@ -130,7 +131,7 @@ def write_model_page(tracking: Tracking, model: str, target: str, versions: Sequ
                 rows.append((alias, version_link(version), version.variant, said(version.verdict), *figures_of))
     first = f"version {in_office[0].version} is champion" if in_office else "no champion yet"
     parts = [
-        f"{first}: what devices of the target {target} run for {model}",
+        f"{first}: what devices of the target {target} shall run for {model}",
         *(_last_word(version) for version in in_office),
         table(("alias", "release", "variant", "verdict", *headings), rows) if rows else "",
         "" if experiment is None else _where_to_compare(experiment.experiment_id, target),
@@ -223,6 +224,15 @@ def _origin(version: ModelVersion, run: Any) -> list[tuple[str, str]]:
         "pinned as baseline": plain(tags.get("edgewright.baseline_pinned", "")),
     }
     return [(what, which) for what, which in facts.items() if which.strip("`")]
+
+
+def _images(version: ModelVersion) -> list[str]:
+    images = recorded_images(version.tags)
+    if images is None:
+        return []
+    rows = [(each.platform, plain(each.proof)) for each in images.platforms]
+    where = f"`docker pull {images.pull}`" if images.pull else f"In {plain(images.layout)}: `{images.index}`"
+    return ["### Container images", table(("platform", "proof"), rows), where]
 
 
 def _signed(tags: Any, when: str, who: str, why: str) -> str:

@@ -31,6 +31,8 @@ from edgewright.pipeline.tracking import (
     write_pages,
 )
 from edgewright.pipeline.tracking.client import open_client
+from edgewright.pipeline.tracking.image_recording import record_image_tags
+from edgewright.pipeline.tracking.image_tags import PlatformImage, RecordedImages, recorded_images
 from edgewright.pipeline.tracking.standing import STANDING
 from edgewright.pipeline.tracking.version_page import LONGEST
 from edgewright.pipeline.verdict import Check, Verdict
@@ -168,7 +170,7 @@ def test_a_page_tells_of_the_rollback_on_both_sides(tracking: Tracking, release:
     assert "by ben: misreads sevens" in page(tracking, 2)
     assert page(tracking, 1).startswith("p50-i8, pass: champion since 20")
     assert model_page(tracking).startswith(
-        "version 1 is champion: what devices of the target linux-x86 run for digits\n"
+        "version 1 is champion: what devices of the target linux-x86 shall run for digits\n"
     )
 
 
@@ -201,6 +203,29 @@ def test_a_long_verdict_gives_way_to_what_every_registry_can_hold(
     assert "- **pays**, fail: slower. Try: prune more" in text
     assert "the rest is in the run's verdict.md" in text
     assert "### How to pull it" in text
+
+
+def test_a_release_with_images_says_where_to_pull_them_and_what_their_proof_came_to(
+    tracking: Tracking, release: Release
+) -> None:
+    version = release("b1")
+    one, two = (f"sha256:{letter * 64}" for letter in "ab")
+    arm = PlatformImage("linux/arm/v7", two, "not proven here: no emulator")
+    images = RecordedImages(
+        one, "/layout", f"registry.example/digits@{one}", (PlatformImage("linux/amd64", one, "proven"), arm)
+    )
+    record_image_tags(tracking, version, images)
+    assert recorded_images(get_version(tracking, MODEL, TARGET, 1).tags) == images
+    text = page(tracking, 1)
+    assert f"`docker pull registry.example/digits@{one}`" in text
+    assert "linux/arm/v7&emsp; | not proven here: no emulator" in text
+    record_image_tags(tracking, version, RecordedImages(one, "/layout", None, (arm,)))
+    again = recorded_images(get_version(tracking, MODEL, TARGET, 1).tags)
+    assert again == RecordedImages(one, "/layout", images.pull, (arm,)), "the same index is where it was pushed to"
+    record_image_tags(tracking, version, RecordedImages(two, "/layout", None, (arm,)))
+    another = recorded_images(get_version(tracking, MODEL, TARGET, 1).tags)
+    assert another == RecordedImages(two, "/layout", None, (arm,)), "another index was pushed nowhere"
+    assert f"In /layout: `{two}`" in page(tracking, 1)
 
 
 def test_peoples_words_stay_words(tracking: Tracking, release: Release) -> None:
