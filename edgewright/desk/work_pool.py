@@ -14,6 +14,7 @@ POOL = "edgewright"
 # One build and one promotion side by side; a suspended run takes no place.
 RUNS_AT_ONCE = 2
 _PATH = f"/work_pools/{POOL}"
+_OF_A_DESK = "What edgewright's worker runs on this machine."
 
 
 def ensure_pool(api: PrefectApi, root: Path) -> None:
@@ -26,7 +27,7 @@ def ensure_pool(api: PrefectApi, root: Path) -> None:
     Raises:
         DeskError: There is a pool of this name and of another type.
     """
-    words = {"concurrency_limit": RUNS_AT_ONCE, "description": "What edgewright's worker runs on this machine."}
+    words = {"concurrency_limit": RUNS_AT_ONCE, "description": _OF_A_DESK}
     _ensure(api, words, lambda before: _settled(before or _process_template(api), root))
 
 
@@ -40,8 +41,14 @@ def ensure_team_pool(api: PrefectApi, template: Mapping[str, Any]) -> None:
         template: Prefect's base job template.
 
     Raises:
-        DeskError: There is a pool of this name and of another type.
+        DeskError: There is a pool of this name and of another type, or that of one person's desk.
     """
+    before = api.find(_PATH)
+    if before is not None and before.get("description") == _OF_A_DESK:
+        raise DeskError(
+            f"this Prefect is the desk of one person, as its work pool {POOL!r} says: `edgewright up` keeps its deployments. "
+            "Name the team's server in PREFECT_API_URL."
+        )
     words = {"description": "What the team's workers run, each as many at once as its own limit says."}
     _ensure(api, words, lambda _: dict(template))
 
