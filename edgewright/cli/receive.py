@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE = "EDGEWRIGHT_RECEIVER_TOKEN"
 _FOLDER = "receiver"
-_DRIFTED = 0.25  # a population stability index from here on is commonly read as a major shift
 
 
 def add_words(parser: argparse.ArgumentParser) -> None:
@@ -147,8 +146,9 @@ def _table(devices: list[DeviceFigures]) -> Table:
 
 
 def _drift(device: DeviceFigures) -> str:
-    """The index; marked where it is both large and far above what chance gives."""
+    """The index; marked where it tells of inputs that have moved."""
+    from edgewright.device.sketches import is_drift
+
     if device.drift_psi is None:
         return "-"
-    drifted = device.drift_psi >= _DRIFTED and device.drift_psi > 3 * (device.drift_noise or 0)
-    return f"{device.drift_psi:.3f}{' !' if drifted else ''}"
+    return f"{device.drift_psi:.3f}{' !' if is_drift(device.drift_psi, device.drift_noise) else ''}"

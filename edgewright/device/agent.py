@@ -31,7 +31,7 @@ examples, at the bench (which believes the registry):
   edgewright-agent status --from /var/lib/edgewright
 
 exit codes: 0 done, 1 refused or failed, 2 called or configured wrongly, 3 another agent has the state folder, 4 the state
-cannot be read or written, 5 no root of trust (enrol the device), 6 nothing serves"""
+cannot be read or written or its disk is full, 5 no root of trust (enrol the device), 6 nothing serves"""
 _ANSWERS = """files, by what the model takes:
   images of bytes   .npy, .npz, IDX(.gz), PGM, PPM, PNG, JPEG; values from 0 to 255
   float32 images    .npy, .npz
@@ -146,8 +146,8 @@ def _version(text: str) -> str:
 
 
 def _pull(options: argparse.Namespace) -> None:
-    from edgewright.device.agent_state import STATE_NAME
     from edgewright.device.pull import pull
+    from edgewright.device.state_file import STATE_NAME
 
     if (options.into / STATE_NAME).exists():
         raise UsageError(

@@ -9,14 +9,18 @@ import dataclasses
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from edgewright.device.http_address import receiver_address_fault, registry_address_fault
+from edgewright.device.http_api_hosts import split_address
 from edgewright.errors import AgentConfigError
 
 PREFIX = "EDGEWRIGHT_AGENT_"
+Broken = Iterator[tuple[str, str]]
+"""Keys of a section, each with the end of a sentence that says which rule it breaks."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -48,8 +52,12 @@ class RegistrySection:
     poll_s: float = _bounded(300, 1, 86_400, "seconds between two questions for a release, ±10 % jitter")
     timeout_s: float = _bounded(30, 1, 600, "longest silence of a connection, seconds")
     minimum_bytes_per_s: float = _bounded(1024, 1, 1e9, "a slower download is broken off and resumed later")
-    backoff_first_s: float = _bounded(1, 0.01, 300, "first pause after a failure, seconds (full jitter)")
-    backoff_most_s: float = _bounded(300, 0.01, 86_400, "longest pause after failures, seconds")
+    backoff_first_s: float = _bounded(
+        1, 0.01, 300, "shortest pause after a failure, seconds; the longest possible one doubles with each failure"
+    )
+    backoff_most_s: float = _bounded(
+        300, 0.01, 86_400, "longest pause after failures, seconds; each is drawn at random"
+    )
     clock_ahead_days: float = _bounded(400, 1, 36_500, "a clock further ahead of the last signature is not believed")
 
 
@@ -69,7 +77,13 @@ class ServeSection:
 class HealthSection:
     """When a new release may serve, and when the device goes back."""
 
-    window_s: float = _bounded(120, 1, 86_400, "a trial must be over within this time after it began, plus shadow_s")
+    window_s: float = _bounded(
+        120,
+        1,
+        86_400,
+        "a trial must be ready, and have its shadow_minimum, within this time plus shadow_s; "
+        "what has served for so long begins its count of failures anew",
+    )
     shadow_s: float = _bounded(60, 0, 604_800, "how long a new release answers beside the old one before it serves")
     shadow_minimum: float = _bounded(0, 0, 1e9, "so many live samples must have been compared; 0: none needed")
     shadow_agreement: float = _bounded(0.8, 0, 1, "share of compared decisions that must agree")
@@ -137,8 +151,6 @@ def load_agent_config(path: Path, environment: Mapping[str, str] = os.environ) -
             problems.append(f"[{name}] must be a section.")
             continue
         sections[name] = _read_section(name, hints[name], dict(values), environment, problems)
-    if not problems:
-        problems += _check(sections["device"]) + _check_spool(sections["spool"])
     if problems:
         raise AgentConfigError("\n".join([f"{path}: {len(problems)} problem(s)", *(f"  {each}" for each in problems)]))
     return AgentConfig(**sections, folder=path.resolve().parent)
@@ -163,6 +175,7 @@ def _read_section(
     name: str, kind: Any, values: dict[str, object], environment: Mapping[str, str], problems: list[str]
 ) -> Any:
     found: dict[str, Any] = {}
+    broken: dict[str, str] = {}
     for each in fields(kind):
         variable = f"{PREFIX}{name}_{each.name}".upper()
         value = environment.get(variable, values.pop(each.name, each.default))
@@ -170,14 +183,17 @@ def _read_section(
             value = _number(value)
             low, high = each.metadata["low"], each.metadata["high"]
             if value is None or not low <= value <= high:
-                problems.append(f"{name}.{each.name} must be a number from {low:g} to {high:g}.")
+                broken[each.name] = f"must be a number from {low:g} to {high:g}."
                 continue
         elif not isinstance(value, str):
-            problems.append(f"{name}.{each.name} must be a text, found {value!r:.80}.")
+            broken[each.name] = f"must be a text, found {value!r:.80}."
             continue
         found[each.name] = value
+    section = kind(**found)  # with the default for what is broken, so that the rest of it can be looked at
+    broken = {**dict(_CHECKS.get(name, _no_rules)(section)), **broken}
+    problems += [f"{name}.{key} {rule}" for key, rule in broken.items()]
     problems += [f"{name}.{key} is unknown. Known: {', '.join(e.name for e in fields(kind))}." for key in values]
-    return kind(**found) if len(found) == len(fields(kind)) else None
+    return section
 
 
 def _number(value: object) -> float | None:
@@ -189,17 +205,40 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _check(device: DeviceSection) -> list[str]:
-    found = []
+def _no_rules(section: object) -> Broken:
+    return iter(())
+
+
+def _check_device(device: DeviceSection) -> Broken:
     for name in ("id", "model", "target"):
         if not _NAME.fullmatch(getattr(device, name)):
-            found.append(
-                f"device.{name} must be 1 to 64 letters, digits, '.', '_' or '-', found {getattr(device, name)!r:.80}."
-            )
-    return found
+            yield name, f"must be 1 to 64 letters, digits, '.', '_' or '-', found {getattr(device, name)!r:.80}."
 
 
-def _check_spool(spool: SpoolSection) -> list[str]:
-    if spool.raw_inputs in ("never", "uncertain"):
-        return []
-    return [f"spool.raw_inputs must be never or uncertain, found {spool.raw_inputs!r:.80}."]
+def _check_registry(registry: RegistrySection) -> Broken:
+    if registry.url and (fault := registry_address_fault(registry.url)):
+        yield "url", fault
+
+
+def _check_serve(serve: ServeSection) -> Broken:
+    try:
+        split_address(serve.listen)
+    except AgentConfigError as error:
+        yield "listen", str(error).removeprefix("serve.listen ")
+
+
+def _check_spool(spool: SpoolSection) -> Broken:
+    if spool.url and (fault := receiver_address_fault(spool.url)):
+        yield "url", fault
+    if not (spool.token.isascii() and spool.token.isprintable()):
+        yield "token", "must be one line of printable ASCII."  # and is shown to nobody
+    if spool.raw_inputs not in ("never", "uncertain"):
+        yield "raw_inputs", f"must be never or uncertain, found {spool.raw_inputs!r:.80}."
+
+
+_CHECKS: dict[str, Callable[[Any], Broken]] = {
+    "device": _check_device,
+    "registry": _check_registry,
+    "serve": _check_serve,
+    "spool": _check_spool,
+}

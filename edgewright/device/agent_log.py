@@ -13,13 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Literal, TextIO
 
 from edgewright.errors import printable
 
 Fact = str | int | float | bool | None
 
-LEVELS = ("debug", "info", "warning", "error")
+Level = Literal["info", "warning", "error"]
 _BURST, _PER_S = 20, 0.1
 _MOST_KINDS = 256
 _LINE_CHARACTERS = 2000
@@ -63,7 +63,6 @@ class AgentLog:
     def __init__(
         self,
         stream: TextIO | None = None,
-        level: str = "info",
         secrets: Sequence[str] = (),
         now: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
@@ -72,23 +71,19 @@ class AgentLog:
 
         Args:
             stream: Where lines go; None: stderr.
-            level: The least that is written: debug, info, warning or error.
             secrets: Values that no line may have, e.g. a token.
             now: A clock that never goes back, seconds.
             wall: The time of day, seconds since 1970.
         """
         self._stream = sys.stderr if stream is None else stream
-        self._least = LEVELS.index(level)
         self._secrets = sorted((each for each in secrets if each), key=len, reverse=True)
         self._limit = RateLimit(_BURST, _PER_S, now)
         self._wall = wall
         self._lock = threading.Lock()
         self.for_people = self._stream.isatty()
 
-    def write(self, level: str, kind: str, **facts: Fact) -> bool:
+    def write(self, level: Level, kind: str, **facts: Fact) -> bool:
         """Write one event; says whether it was written. Suppressed ones are told of by the next of their kind."""
-        if LEVELS.index(level) < self._least:
-            return False
         with self._lock:
             if not self._limit.admits(kind):
                 return False
@@ -110,7 +105,7 @@ class AgentLog:
             text = pattern.sub(instead, text)
         return text
 
-    def _put(self, level: str, kind: str, facts: dict[str, Fact]) -> bool:
+    def _put(self, level: Level, kind: str, facts: dict[str, Fact]) -> bool:
         shown = {name: self._shown(value) for name, value in facts.items()}
         line = _line_for_people(level, kind, shown, self._wall()) if self.for_people else ""
         if not self.for_people:
@@ -143,7 +138,7 @@ def _bounded_json(head: dict[str, Fact], facts: dict[str, Fact]) -> str:
     return json.dumps({**kept, "left_out": left_out} if left_out else kept)
 
 
-def _line_for_people(level: str, kind: str, facts: dict[str, Fact], wall: float) -> str:
+def _line_for_people(level: Level, kind: str, facts: dict[str, Fact], wall: float) -> str:
     told = "  ".join(f"{name}={_word(value)}" for name, value in facts.items() if value is not None)
     line = f"{datetime.fromtimestamp(wall):%H:%M:%S} {level.upper():<7} {kind:<16} {told}".rstrip()
     line = printable(line).replace("\n", "\\n")

@@ -43,21 +43,6 @@ class ModelFailedError(EdgewrightError):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a client gets.
-
-    Attributes:
-        body: JSON.
-        latency_ms: From the request to the answer, waiting included.
-        facts: For telemetry: ``samples``, ``confidences``, ``labels``, ``values`` and ``input_mean``.
-    """
-
-    body: bytes
-    latency_ms: float
-    facts: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class Reply:
     """What a worker answered, checked.
 

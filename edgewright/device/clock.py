@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from edgewright.device.agent_config import RegistrySection
 from edgewright.device.state_holder import StateHolder
+from edgewright.device.utc_time import utc_text
 
 _TOLERANCE_S = 300.0  # a clock so far behind the signer's is no alarm
 _DAY_S = 86_400.0
@@ -61,8 +62,8 @@ class TrustedClock:
             self.alarm = None
             if ahead or clock_s < lower_s - _TOLERANCE_S:
                 self.alarm = (
-                    f"this device's clock says {_text(clock_s)}, {'long after' if ahead else 'before'} what signatures "
-                    f"prove ({_text(lower_s)}): it is not believed. Set the clock."
+                    f"this device's clock says {utc_text(clock_s)}, {'long after' if ahead else 'before'} what signatures "
+                    f"prove ({utc_text(lower_s)}): it is not believed. Set the clock."
                 )
             return datetime.fromtimestamp(lower_s if behind or ahead else clock_s, UTC)
 
@@ -73,10 +74,3 @@ class TrustedClock:
             passed = self._base_s + now - self._since if 0 < self._floor_s < floor_s else 0.0
             self._floor_s, self._base_s, self._since = floor_s, max(floor_s, passed), now
         return self._base_s + now - self._since if floor_s else 0.0
-
-
-def _text(seconds: float) -> str:
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (ValueError, OverflowError, OSError):
-        return f"{seconds:.0f} s after 1970"

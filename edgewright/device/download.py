@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from edgewright.device.registry_client import (
     TransferStoppedError,
 )
 from edgewright.durable import flush_file, resumed_file
-from edgewright.errors import IntegrityError
+from edgewright.errors import DiskFullError, IntegrityError
 
 RESERVE_BYTES = 16 << 20
 """So much of the disk is left to everybody else."""
@@ -38,6 +39,20 @@ class Traffic:
 
     downloaded_bytes: int = 0
     resumed_bytes: int = 0
+
+
+def check_room(folder: Path, needed_bytes: int) -> None:
+    """Refuse to begin what would fill the disk.
+
+    Raises:
+        DiskFullError: There is less room than needed and the reserve.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes + RESERVE_BYTES:
+        raise DiskFullError(
+            f"{folder} has {free >> 20} MiB free, this release needs {needed_bytes >> 20} MiB and "
+            f"{RESERVE_BYTES >> 20} MiB in reserve: make room there. What serves goes on."
+        )
 
 
 def download_file(

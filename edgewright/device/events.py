@@ -7,7 +7,6 @@ The parts of the agent call four methods and know nothing of what stands behind 
 from __future__ import annotations
 
 import base64
-import json
 import math
 import re
 import threading
@@ -23,17 +22,17 @@ from edgewright.device.agent_state import AgentState
 from edgewright.device.metrics import Metrics
 from edgewright.device.sender import Sender
 from edgewright.device.sensors_of_machine import read_temperatures, resident_mib
-from edgewright.device.sketches import PSI_ALARM
+from edgewright.device.sketches import is_drift
 from edgewright.device.spool import LINE_MAX_BYTES, Spool
 from edgewright.device.spool_memory import Priority
-from edgewright.device.telemetry import Telemetry, place_json, to_line
+from edgewright.device.state_words import describe_place
+from edgewright.device.telemetry import Telemetry, to_line
 
 WARNINGS = frozenset(
     {
         "alarm",
         "fall_back",
         "open_address",
-        "refusal",
         "rollback",
         "slot_not_emptied",
         "state_unwritable",
@@ -51,7 +50,6 @@ _DURABLE_WITHIN_S = 1.0
 _LOOK_S = 0.5
 _MOST_FACTS, _FACT_CHARACTERS = 32, 600
 _NO_KIND = re.compile(r"[^a-z0-9_.]")
-_DRIFT_OF_CHANCE = 3  # a window must differ from the reference by so many times what chance gives
 
 
 class Events:
@@ -74,9 +72,6 @@ class Events:
             log: Where lines go; None: stderr.
             monotonic: A clock that never goes back, seconds.
             wall: The time of day, seconds since 1970.
-
-        Raises:
-            AgentConfigError: ``spool.url`` or ``spool.raw_inputs`` breaks a rule.
         """
         self._settings, self._monotonic = config.spool, monotonic
         self._wants_samples = config.spool.raw_inputs == UNCERTAIN
@@ -159,7 +154,7 @@ class Events:
             self.metrics.count("events_suppressed")
         elif self.spool is not None:
             name = f"event.{_NO_KIND.sub('_', kind.lower())[:50]}"
-            self.spool.put(name, Priority.HIGH, _line(self._bounded(facts)), wait_s=_DURABLE_WITHIN_S)
+            self.spool.put(name, Priority.HIGH, to_line(self._bounded(facts)), wait_s=_DURABLE_WITHIN_S)
 
     def answered(self, latency_ms: float, facts: dict[str, Any]) -> None:
         """Count one answered request: see `Telemetry.answered`."""
@@ -184,9 +179,10 @@ class Events:
         if not admitted:
             self.metrics.count("samples_withheld")
             return
-        serves = place_json(self._state(), self._state().active)
+        state = self._state()
+        serves = describe_place(state, state.active)
         head = {"content_type": content_type[:100], "confidence": confidence, "serves": serves}
-        self.spool.put("sample", Priority.LOW, _line({**head, "body": base64.b64encode(body).decode("ascii")}))
+        self.spool.put("sample", Priority.LOW, to_line({**head, "body": base64.b64encode(body).decode("ascii")}))
         self.metrics.count("samples_chosen")
 
     def report(self) -> dict[str, Any]:
@@ -244,7 +240,7 @@ class Events:
 
     def _watch_drift(self) -> None:
         psi, noise = self.telemetry.drift()
-        drifts = psi is not None and psi >= PSI_ALARM and psi > _DRIFT_OF_CHANCE * (noise or 0)
+        drifts = is_drift(psi, noise)
         if drifts and not self._drifts:
             reason = "the inputs differ from those that this release began with: its answers may be worse than measured"
             self.event("alarm", about="input_drift", psi=psi, reason=reason)
@@ -271,7 +267,7 @@ class Events:
         add(
             "temperature_celsius",
             "The hottest zone of the machine.",
-            lambda: max((read_temperatures() or {}).values(), default=None),
+            _hottest,
         )
         add("input_drift_psi", "Population stability index of the inputs.", lambda: self.telemetry.drift()[0])
         add("releases_refused", "Releases whose bytes are refused here.", lambda: len(self._state().refused))
@@ -290,13 +286,10 @@ class Events:
         return None if pid is None else resident_mib(pid)
 
     def _release_labels(self) -> dict[str, str]:
-        serves = place_json(self._state(), self._state().active) or {}
+        state = self._state()
+        serves = describe_place(state, state.active) or {}
         return {key: str(serves.get(key, "")) for key in ("place", "name", "version", "variant", "bundle_sha256")}
 
 
 def _hottest() -> float | None:
     return max((read_temperatures() or {}).values(), default=None)
-
-
-def _line(payload: dict[str, Any]) -> bytes:
-    return json.dumps(payload, separators=(",", ":"), default=str).encode()

@@ -7,7 +7,6 @@ keys, certified from above, begin anew: a thief of a key who signed version 2^31
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import re
 from collections.abc import Iterable
@@ -72,7 +71,7 @@ def raise_floors(state: AgentState, seen: Iterable[Seen]) -> AgentState:
                 f"the signed metadata {each.role} has the version {each.version}: nobody counts so far."
             )
         floors[each.role] = Floor(each.version, each.keys)
-    return dataclasses.replace(state, floors=floors)
+    return state.with_floors(floors)
 
 
 def raise_time(state: AgentState, signed_at_s: float, timestamp_keys: str) -> AgentState:
@@ -83,7 +82,7 @@ def raise_time(state: AgentState, signed_at_s: float, timestamp_keys: str) -> Ag
         signed_at_s: Seconds since 1970.
         timestamp_keys: Digest of the keys that may sign timestamps.
     """
-    return dataclasses.replace(state, signed_at_s=max(signed_at_s, signed_at_floor(state, timestamp_keys)))
+    return state.with_signed_at(max(signed_at_s, signed_at_floor(state, timestamp_keys)))
 
 
 def signed_at_floor(state: AgentState, timestamp_keys: str) -> float:

@@ -28,7 +28,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from edgewright.device.agent_config import AgentConfig
-from edgewright.device.answer import CONTENT_TYPES, JSON, Answer, BusyError, ModelFailedError, WorkerLostError
+from edgewright.device.answer import CONTENT_TYPES, JSON, BusyError, ModelFailedError, WorkerLostError
 from edgewright.device.http_api_hosts import is_loopback, is_own_host, split_address
 from edgewright.device.http_api_server import BoundedServer, TimedReader
 from edgewright.device.metrics import CONTENT_TYPE as METRICS_TYPE
@@ -36,7 +36,8 @@ from edgewright.device.supervisor import describe_runner
 from edgewright.device.worker_runner import Runner
 from edgewright.errors import AgentConfigError, DataError, DeadlineError, EdgewrightError, NothingServesError
 
-_HEAD_S = _BODY_S = 10.0  # from the first byte of a request to its last
+_HEAD_S = 10.0  # for the head of a request, from its first byte
+_BODY_S = 10.0  # for its body after that; and again for the answer to be taken
 _IDLE_S = 5.0  # between two requests on one connection
 _LINGER_S, _LINGER_BYTES = 1.0, 1 << 16
 _KIB = 1024
@@ -59,8 +60,8 @@ class Serving(Protocol):
         """What answers now."""
         ...
 
-    def answer(self, body: bytes, content_type: str) -> Answer:
-        """Answer on a request."""
+    def answer(self, body: bytes, content_type: str) -> bytes:
+        """Answer on a request, in JSON."""
         ...
 
 
@@ -82,7 +83,6 @@ class HttpApi:
     Attributes:
         host: Where it listens.
         port: On which port.
-        note: What the owner should know about the address; None where it is a loopback one.
     """
 
     def __init__(
@@ -111,10 +111,9 @@ class HttpApi:
             raise AgentConfigError(f"serve.listen {config.serve.listen!r} cannot be had: {cause}.") from cause
         self.port = int(self._server.server_address[1])
         self.supervisor, self.describe, self.metrics_page = supervisor, describe, events.metrics_page
-        self.note = None
         if not is_loopback(self.host):
-            self.note = f"serve.listen is {self.host}: whoever reaches this device can ask its model, read its status."
-            events.event("open_address", reason=self.note)
+            reason = f"serve.listen is {self.host}: whoever reaches this device can ask its model and read its status."
+            events.event("open_address", reason=reason)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": _POLL_S}, name="http", daemon=True
         )
@@ -233,7 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, code = next((entry for kind, entry in _STATUS.items() if isinstance(error, kind)), (500, "failed"))
             self._fail(status, code, str(error), {"Retry-After": "1"} if status == 503 else {}, close=False)
         else:
-            self._send(200, JSON, answer.body)
+            self._send(200, JSON, answer)
 
     def _is_welcome(self) -> bool:
         hosts, origin = self.headers.get_all("Host", []), self.headers.get("Origin")

@@ -7,18 +7,17 @@ one change of the state names its contents and begins the trial. Whatever interr
 from __future__ import annotations
 
 import re
-import shutil
-import time
 from collections.abc import Callable
 
 import edgewright
 from edgewright.bundle_file import MANIFEST_MAX_BYTES, MANIFEST_NAME, sha256_hex
 from edgewright.device.agent_config import AgentConfig
 from edgewright.device.agent_state import AgentState, Held
-from edgewright.device.download import RESERVE_BYTES, Traffic, download_file
+from edgewright.device.download import Traffic, check_room, download_file
 from edgewright.device.registry_client import RegistryClient
 from edgewright.device.slots import Slots
 from edgewright.device.state_holder import DISK_FULL, StateHolder, disk_errors
+from edgewright.device.utc_time import utc_now
 from edgewright.errors import DiskFullError
 from edgewright.signed_release import SignedRelease
 
@@ -110,7 +109,7 @@ class Installer:
         held = self._holder.state.slots[slot]
         if held is None or held.release.bundle_sha256 != release.bundle_sha256:
             return False
-        again = Held(release, _now())
+        again = Held(release, utc_now())
         try:
             if not self._slots.is_intact(slot, again):
                 return False
@@ -124,7 +123,7 @@ class Installer:
         if self._holder.state.slots[slot] is None:
             self._slots.empty(slot)  # what an interrupted installation left there takes room
         folder = self._slots.staging(release.bundle_sha256)
-        self._check_space(2 * release.size_bytes - self._slots.staged_bytes())
+        check_room(self._config.state, 2 * release.size_bytes - self._slots.staged_bytes())
         registry = self._config.registry
         client = RegistryClient(registry.url, registry.timeout_s, registry.minimum_bytes_per_s, self._should_stop)
         wanted = {file.name for file in release.files}
@@ -134,20 +133,12 @@ class Installer:
         for file in release.files:
             download_file(client, f"{release.source}/{file.name}", file, folder, self.traffic)
 
-    def _check_space(self, needed_bytes: int) -> None:
-        free = shutil.disk_usage(self._config.state).free
-        if free < needed_bytes + RESERVE_BYTES:
-            raise DiskFullError(
-                f"{self._config.state} has {free >> 20} MiB free, this release needs {needed_bytes >> 20} MiB and "
-                f"{RESERVE_BYTES >> 20} MiB in reserve: make room there. What serves goes on."
-            )
-
     def _place(self, release: SignedRelease) -> None:
         slot = self._holder.state.free_slot
         self._holder.change(lambda state: state.with_slot(slot, None))
         self._slots.fill(slot, release.bundle_sha256, release.files)
         try:
-            self._holder.change(lambda state: state.with_slot(slot, Held(release, _now())).with_trial(slot))
+            self._holder.change(lambda state: state.with_slot(slot, Held(release, utc_now())).with_trial(slot))
         except DiskFullError:
             if self._holder.state.slots[slot] is None:
                 self._slots.empty(slot)
@@ -157,7 +148,3 @@ class Installer:
 def _numbers(version: str) -> tuple[int, ...]:
     found = _VERSION.match(version)
     return tuple(int(each) for each in found.groups()) if found else ()
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

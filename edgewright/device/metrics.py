@@ -28,6 +28,7 @@ COUNTERS = {
     "shadow_dropped": "Live samples that the trial had no time for.",
     "polls": "Questions to the registry for a release.",
     "polls_failed": "Questions to the registry that failed.",
+    "poll_bytes": "Bytes of these questions and their answers, headers too.",
     "metadata_refused": "Answers of the registry that were refused: forged, replayed, expired.",
     "download_bytes": "Bytes of bundles that were fetched.",
     "installs": "Releases that were installed into a slot.",

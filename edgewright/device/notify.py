@@ -10,27 +10,18 @@ _STATUS_CHARACTERS = 200
 
 
 class Notifier:
-    """Speaks to the service manager, where there is one; elsewhere every call does nothing.
-
-    Attributes:
-        watchdog_s: The manager restarts this process after so long without `alive`, seconds; None: it does not watch.
-    """
+    """Speaks to the service manager, where there is one; elsewhere every call does nothing."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
-        self.watchdog_s = _watchdog_s(environment) if self._address else None
 
     def ready(self, status: str = "") -> bool:
-        """Say that the service is up."""
+        """Say that the service is up, and in a few words what it does: ``systemctl status`` shows them."""
         return self._send("READY=1", status)
 
     def alive(self, status: str = "") -> bool:
         """Feed the watchdog."""
         return self._send("WATCHDOG=1", status)
-
-    def status(self, status: str) -> bool:
-        """Say in a few words what is going on; ``systemctl status`` shows it."""
-        return self._send("", status)
 
     def stopping(self, status: str = "") -> bool:
         """Say that the service ends on purpose."""
@@ -49,11 +40,3 @@ class Notifier:
         except OSError:
             return False
         return True
-
-
-def _watchdog_s(environment: Mapping[str, str]) -> float | None:
-    """The manager names the process that it watches; a child that inherited the variables is another."""
-    microseconds, pid = environment.get("WATCHDOG_USEC", ""), environment.get("WATCHDOG_PID", str(os.getpid()))
-    if not microseconds.isdigit() or int(microseconds) == 0 or pid != str(os.getpid()):
-        return None
-    return int(microseconds) / 1e6

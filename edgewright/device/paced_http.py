@@ -41,7 +41,7 @@ class Pace:
     """
 
     def __init__(self, timeout_s: float, minimum_bytes_per_s: float, should_stop: Callable[[], bool]) -> None:
-        """Start the clock.
+        """Prepare; the clock starts when the answer is awaited, since what is sent takes time too.
 
         Args:
             timeout_s: The longest silence, and how long the first byte may take.
@@ -52,7 +52,7 @@ class Pace:
         self.sent_bytes = 0
         self.most_bytes: int | None = _HEADER_MAX_BYTES
         self._timeout_s, self._rate, self._should_stop = timeout_s, minimum_bytes_per_s, should_stop
-        self._began = time.monotonic()
+        self._began: float | None = None
 
     def allow_body(self, most_bytes: int | None) -> None:
         """Say how long the body may be; as much again is allowed for its transfer's framing."""
@@ -68,6 +68,8 @@ class Pace:
             StopAskedError: The client shall stop.
         """
         silent_until = time.monotonic() + self._timeout_s
+        if self._began is None:
+            self._began = time.monotonic()
         while True:
             if self._should_stop():
                 raise StopAskedError("stopped on request")
@@ -137,34 +139,40 @@ class _PacedSocket:
         self._connection.close()
 
 
-class _Connection(http.client.HTTPConnection):
+class PacedConnection(http.client.HTTPConnection):
+    """A connection for one request, whose answer keeps a pace."""
+
     def __init__(self, *arguments: Any, pace: Pace, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._pace = pace
 
     def connect(self) -> None:
+        """Connect; what is received from then on keeps the pace."""
         super().connect()
         self.sock: Any = _PacedSocket(self.sock, self._pace)
 
 
-class _TlsConnection(http.client.HTTPSConnection):
+class PacedTlsConnection(http.client.HTTPSConnection):
+    """The same, encrypted."""
+
     def __init__(self, *arguments: Any, pace: Pace, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._pace = pace
 
     def connect(self) -> None:
+        """Connect; what is received from then on keeps the pace."""
         super().connect()
         self.sock: Any = _PacedSocket(self.sock, self._pace)
 
 
 class _Handler(urllib.request.HTTPHandler):
     def http_open(self, req: Any) -> http.client.HTTPResponse:
-        return self.do_open(partial(_Connection, pace=req.pace), req)
+        return self.do_open(partial(PacedConnection, pace=req.pace), req)
 
 
 class _TlsHandler(urllib.request.HTTPSHandler):
     def https_open(self, req: Any) -> http.client.HTTPResponse:
-        return self.do_open(partial(_TlsConnection, pace=req.pace), req)
+        return self.do_open(partial(PacedTlsConnection, pace=req.pace), req)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

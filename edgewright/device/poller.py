@@ -26,17 +26,26 @@ class Poller:
     def next_pause_s(self, failed: bool) -> float:
         """Give the pause before the next question, in seconds.
 
-        After a success: the regular one, ±10 %. After the n-th failure in a row: anything, with equal chance, from the
-        first back-off to its 2^n-fold, at most the longest.
+        After a success: the regular one, ±10 %. After a failure: see `backoff_pause_s`.
 
         Args:
             failed: Whether the last question failed.
         """
-        registry = self._registry
         if not failed:
             self._failures = 0
-            return registry.poll_s * self._random.uniform(1 - _JITTER, 1 + _JITTER)
-        self._failures = min(self._failures + 1, _DOUBLINGS_MOST)
-        most = registry.backoff_most_s
-        first = min(registry.backoff_first_s, most)
-        return self._random.uniform(first, min(most, first * 2.0**self._failures))
+            return self._registry.poll_s * self._random.uniform(1 - _JITTER, 1 + _JITTER)
+        self._failures += 1
+        return backoff_pause_s(self._registry, self._failures, self._random)
+
+
+def backoff_pause_s(registry: RegistrySection, failures: int, random: random.Random) -> float:
+    """Give the pause after a failure: anything, with equal chance, between two bounds, so that nobody asks in step.
+
+    Args:
+        registry: Has the shortest pause and the longest.
+        failures: In a row, this one too. Each doubles what the pause may be at most, up to the longest.
+        random: Source of the jitter.
+    """
+    most = registry.backoff_most_s
+    first = min(registry.backoff_first_s, most)
+    return random.uniform(first, min(most, first * 2.0 ** min(failures, _DOUBLINGS_MOST)))

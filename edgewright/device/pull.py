@@ -7,15 +7,13 @@ Until that is done ``current`` stays as it was, whatever goes wrong, also a kill
 
 from __future__ import annotations
 
-import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from edgewright.bundle import Bundle
 from edgewright.bundle_file import MANIFEST_MAX_BYTES, MANIFEST_NAME, SHA256_PATTERN, sha256_hex
-from edgewright.device.download import RESERVE_BYTES, Traffic, download_file
+from edgewright.device.download import Traffic, check_room, download_file
 from edgewright.device.registry_client import (
     TAG_BUNDLE_SHA256,
     TAG_REFERENCE_SHA256,
@@ -23,6 +21,7 @@ from edgewright.device.registry_client import (
     RegistryClient,
 )
 from edgewright.device.store import CURRENT, REFERENCE, BundleStore, Record
+from edgewright.device.utc_time import utc_now
 from edgewright.durable import replace_file
 from edgewright.errors import BundleError, EngineError, IntegrityError, RegistryError
 from edgewright.golden import GoldenReplay
@@ -123,7 +122,7 @@ class _Pull:
         manifest = self._fetch_manifest(item, staging)
         self._check_purpose(manifest, item)
         have = sum(path.stat().st_size for path in staging.iterdir())
-        _check_space(staging, manifest.size_bytes - have)
+        check_room(staging, manifest.size_bytes - have)
         for file in manifest.files:
             download_file(self.client, f"{item.artifact_path}/{file.name}", file, staging, self.traffic)
         return self.store.install(item.sha256)
@@ -162,7 +161,7 @@ class _Pull:
                 version=version.version,
                 alias=self.alias,
                 registry_url=self.client.url,
-                at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                at=utc_now(),
             )
         )
 
@@ -190,7 +189,8 @@ def pull(
     Raises:
         RegistryError: The registry cannot be reached or has nothing fit; what came so far is kept and resumed.
         IntegrityError: Something has not the promised digest or size.
-        BundleError: The bundle breaks its manifest or is for somebody else, or the disk is full.
+        BundleError: The bundle breaks its manifest or is for somebody else.
+        DiskFullError: There is no room for it; what came so far is kept and resumed.
         EngineError: This device cannot run it.
         GoldenReplayError: It does not reproduce its golden samples here. In all cases ``current`` stays as it was.
     """
@@ -216,12 +216,3 @@ def _digest_tag(version: ModelVersion, key: str) -> str:
     if not SHA256_PATTERN.fullmatch(value):
         raise RegistryError(f"{version.name} version {version.version}: tag {key} is no sha256: {value[:80]!r}.")
     return value
-
-
-def _check_space(folder: Path, needed_bytes: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed_bytes + RESERVE_BYTES:
-        raise BundleError(
-            f"{folder} has {free >> 20} MiB free, this bundle needs {needed_bytes >> 20} MiB and "
-            f"{RESERVE_BYTES >> 20} MiB in reserve: make room and pull again."
-        )

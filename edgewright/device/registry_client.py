@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from edgewright.device.http_address import registry_address_fault
 from edgewright.device.paced_http import Pace, PacedRequest, StopAskedError, paced_opener
 from edgewright.errors import RegistryError
 from edgewright.strict_json import Fields, load_json
@@ -110,7 +111,6 @@ class RegistryClient:
     Attributes:
         url: Where it is.
         minimum_bytes_per_s: An answer that comes slower is broken off.
-        requests: How many were made.
         received_bytes: What came, headers too.
         sent_bytes: What was sent.
     """
@@ -131,19 +131,14 @@ class RegistryClient:
             should_stop: Asked while a transfer waits; it ends with TransferStoppedError when true.
 
         Raises:
-            RegistryError: The address is not http or https.
+            RegistryError: The address is none.
         """
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise RegistryError(f"a registry address looks like http://host:5000, found {url!r}.")
-        if parts.username is not None:
-            raise RegistryError(
-                "a registry address holds no credentials: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
-            )
+        if (fault := registry_address_fault(url)) is not None:
+            raise RegistryError(f"a registry's address {fault}")
         self.url = url.rstrip("/")
         self.minimum_bytes_per_s = minimum_bytes_per_s
         self.should_stop = should_stop
-        self.requests = self.received_bytes = self.sent_bytes = 0
+        self.received_bytes = self.sent_bytes = 0
         self._timeout_s = timeout_s
         self._headers = _authorization(os.environ)
         self._opener = paced_opener()
@@ -214,7 +209,6 @@ class RegistryClient:
     ) -> Iterator[http.client.HTTPResponse]:
         pace = Pace(self._timeout_s, self.minimum_bytes_per_s, self.should_stop)
         request = PacedRequest(self.url + path, {**self._headers, **headers}, pace)
-        self.requests += 1
         try:
             stream = self._request(request, missing)
             pace.allow_body(most_bytes)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 CONFIG_VARIABLE = "EDGEWRIGHT_AGENT_CONFIG"
 DEFAULT_CONFIG = Path("/etc/edgewright/agent.toml")
-_HEALTH_TIMEOUT_S = 5.0
 _SHORTEST_DIGEST = 8
 
 
@@ -68,25 +67,16 @@ def _run(options: argparse.Namespace) -> None:
 
 def _healthy(options: argparse.Namespace) -> None:
     """Ask the running agent; what it answers is its word, the exit status ours."""
-    import urllib.error
-    import urllib.request
-
-    from edgewright.device.status import running_agent
+    from edgewright.device.status import ask_agent
 
     config = load_config(options)
-    state, running = config.state, running_agent(config.state, config.serve.listen, config.device.id)
-    if running is None:
-        raise NothingServesError(f"no agent runs for {state}. Start it: edgewright-agent run.")
-    address = str(running.get("address"))
-    try:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{address}/healthz", timeout=_HEALTH_TIMEOUT_S):
-            print("healthy")
-    except urllib.error.HTTPError as error:
-        with error:
-            raise NothingServesError(f"the agent of {state} runs, and nothing serves ({error.code}).") from error
-    except (OSError, ValueError) as error:
-        raise NothingServesError(f"no agent answers for {state}: {error}. Start it: edgewright-agent run.") from error
+    said, trouble = ask_agent(config.state, config.serve.listen, config.device.id)
+    if said is None:
+        reason = trouble or f"no agent runs for {config.state}"
+        raise NothingServesError(f"{reason}. Start it: edgewright-agent run.")
+    if not said.get("serves"):
+        raise NothingServesError(f"the agent of {config.state} runs, and nothing serves.")
+    print("healthy")
 
 
 def _allow(options: argparse.Namespace) -> None:

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import http.client
 import random
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from edgewright.device.agent_config import AgentConfig
+from edgewright.device.paced_http import Pace, PacedConnection, PacedTlsConnection
+from edgewright.device.poller import backoff_pause_s
 from edgewright.device.spool import Item, Spool
 from edgewright.device.spool_file import pack
-from edgewright.errors import AgentConfigError, EdgewrightError
+from edgewright.errors import EdgewrightError
 from edgewright.strict_json import Fields, load_json
 
 PATH = "/v1/batches"
@@ -29,7 +30,6 @@ _BATCH_BYTES = 256 << 10
 _ANSWER_MAX_BYTES = 256 << 10
 _REFUSAL_MAX_BYTES = 4096
 _GZIP_FROM_BYTES = 512
-_DEADLINE_S = 120.0
 _LOOK_S = 1.0
 _STUBBORN = (400, 413, 422)
 """Answers that may be the same for the same items: fewer are sent next."""
@@ -86,31 +86,18 @@ class Sender:
         """Prepare; nothing is sent yet.
 
         Args:
-            config: Its sections spool and device, and the pauses of registry.
+            config: Its sections spool and device; and of registry the pauses, and how slow an answer may be.
             spool: What to empty.
             on_trouble: Told in one sentence when sending begins to fail, and when it works again.
             dice: Gives the jitter.
-
-        Raises:
-            AgentConfigError: The receiver's address is none.
         """
         parts = urlsplit(config.spool.url)
-        try:
-            self._port = parts.port
-        except ValueError as cause:
-            raise AgentConfigError(f"spool.url: {cause}.") from cause
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise AgentConfigError("spool.url must look like https://host:8940.")
-        if parts.username is not None:
-            raise AgentConfigError("spool.url holds no credentials: set EDGEWRIGHT_AGENT_SPOOL_TOKEN.")
-        self._is_https, self._host, self._path = parts.scheme == "https", parts.hostname, parts.path.rstrip("/") + PATH
+        self._is_https, self._host, self._port = parts.scheme == "https", parts.hostname or "", parts.port
+        self._path = parts.path.rstrip("/") + PATH
         self._headers = {"X-Edgewright-Device": config.device.id, "Content-Type": "application/x-ndjson"}
-        if not (config.spool.token.isascii() and config.spool.token.isprintable()):
-            raise AgentConfigError("spool.token must be one line of printable ASCII.")
         if config.spool.token:
             self._headers["Authorization"] = f"Bearer {config.spool.token}"
-        self._timeout_s = config.registry.timeout_s
-        self._pauses_s = config.registry.backoff_first_s, config.registry.backoff_most_s
+        self._registry = config.registry
         self._most_items = self._items = max(1, int(config.spool.batch))
         self._spool, self._on_trouble, self._dice = spool, on_trouble, dice or random.Random()
         self._stopping = threading.Event()
@@ -161,9 +148,8 @@ class Sender:
         return len(done)
 
     def next_pause_s(self) -> float:
-        """Give the pause after a failure: anything from none to a bound that doubles each time (full jitter)."""
-        first, most = self._pauses_s
-        return self._dice.uniform(0.0, min(most, first * 2.0 ** min(60, max(0, self.figures.failures_in_a_row - 1))))
+        """Give the pause after a failure, in seconds: see `backoff_pause_s`."""
+        return backoff_pause_s(self._registry, self.figures.failures_in_a_row, self._dice)
 
     def _run(self) -> None:
         figures = self.figures
@@ -175,6 +161,8 @@ class Sender:
                 if not self.send_batch():
                     self._stopping.wait(1.0)  # the spool has items and cannot read them now
             except SendError as error:
+                if self._stopping.is_set():
+                    return  # broken off on purpose
                 figures.failures, figures.failures_in_a_row = figures.failures + 1, figures.failures_in_a_row + 1
                 figures.last_error = str(error)
                 if figures.failures_in_a_row == 1:
@@ -191,24 +179,16 @@ class Sender:
         headers = dict(self._headers)
         if len(body) >= _GZIP_FROM_BYTES and len(packed := pack(body)) < 0.9 * len(body):
             body, headers["Content-Encoding"] = packed, "gzip"
-        line: socket.socket | None = None
-        with closing(self._connection()) as connection:
-            # The time-out is one silence's; a receiver that drips is cut off by this. An answer with "Connection: close"
-            # takes the socket away from the connection.
-            cut = threading.Timer(_DEADLINE_S, lambda: _shut(line or connection.sock))
-            cut.daemon = True
-            cut.start()
+        pace = Pace(self._registry.timeout_s, self._registry.minimum_bytes_per_s, self._stopping.is_set)
+        with closing(self._connection(pace)) as connection:
             try:
-                connection.connect()
-                line = connection.sock
                 connection.request("POST", self._path, body, headers)
                 self.figures.sent_bytes += len(body)
                 answer = connection.getresponse()
+                pace.allow_body(_ANSWER_MAX_BYTES)
                 data = answer.read(_ANSWER_MAX_BYTES + 1)
             except (OSError, http.client.HTTPException, ValueError) as cause:
                 raise SendError(f"the receiver at {self._host} cannot be reached: {_reason(cause)}.") from cause
-            finally:
-                cut.cancel()
         if answer.status != 200:
             text = f"the receiver at {self._host} refused: {_told(answer, data)}"
             raise SendError(text, answer.status, _is_final(data))
@@ -218,9 +198,9 @@ class Sender:
         fields = Fields(load_json(data, place, SendError), place, SendError)
         return _named(fields, "stored", batch), _named(fields, "refused", batch)
 
-    def _connection(self) -> http.client.HTTPConnection:
-        kind = http.client.HTTPSConnection if self._is_https else http.client.HTTPConnection
-        return kind(self._host, self._port, timeout=self._timeout_s)
+    def _connection(self, pace: Pace) -> http.client.HTTPConnection:
+        kind = PacedTlsConnection if self._is_https else PacedConnection
+        return kind(self._host, self._port, timeout=self._registry.timeout_s, pace=pace)
 
 
 def _named(fields: Fields, key: str, batch: Sequence[Item]) -> set[Item]:
@@ -255,10 +235,3 @@ def _is_final(data: bytes) -> bool:
 
 def _reason(cause: BaseException) -> str:
     return "no answer in time" if isinstance(cause, TimeoutError) else str(cause)[:200] or type(cause).__name__
-
-
-def _shut(line: socket.socket | None) -> None:
-    """Wake whoever waits for this line, with an error."""
-    with suppress(OSError):
-        if line is not None:
-            line.shutdown(socket.SHUT_RDWR)

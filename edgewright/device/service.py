@@ -23,7 +23,7 @@ from edgewright.device.http_api import HttpApi
 from edgewright.device.notify import Notifier
 from edgewright.device.slots import Slots
 from edgewright.device.state_holder import StateHolder, disk_errors, state_lock
-from edgewright.device.status import RUNNING_NAME, describe_state
+from edgewright.device.status import RUNNING_NAME
 from edgewright.device.supervisor import Supervisor
 from edgewright.device.updating import Updating
 from edgewright.durable import replace_file
@@ -41,7 +41,6 @@ class AgentService:
         self._config = config
         self._stop = threading.Event()
         self._began = time.monotonic()
-        self._holder: StateHolder | None = None
         self._supervisor: Supervisor | None = None
         self._updating: Updating | None = None
         self._events: Events | None = None
@@ -58,7 +57,7 @@ class AgentService:
         """
         config = self._config
         with state_lock(config.state), ExitStack() as stack:
-            holder = self._holder = StateHolder(config.state)
+            holder = StateHolder(config.state)
             slots = Slots(config.state, config.factory)
             with disk_errors(config.state):
                 slots.prepare()
@@ -90,10 +89,11 @@ class AgentService:
         said: dict[str, Any] = {
             "agent": edgewright.__version__,
             "device": self._config.device.id,
+            "pid": os.getpid(),
             "up_s": round(time.monotonic() - self._began, 1),
         }
-        if self._holder is not None and self._supervisor is not None and self._events is not None:
-            said |= {**describe_state(self._holder.state), **self._supervisor.describe(), **self._events.describe()}
+        if self._supervisor is not None and self._events is not None:
+            said |= {**self._supervisor.describe(), **self._events.describe()}
         said["updates"] = self._updating.describe() if self._updating is not None else {"registry": None}
         return said
 

@@ -15,9 +15,9 @@ RELATIVE_ERROR = 0.02
 """A percentile of latency differs from the exact one by at most this share of it."""
 LOWEST_MS, HIGHEST_MS = 0.001, 600_000.0
 """Between these the relative error holds; what lies outside is counted at the bound."""
-PSI_ALARM = 0.25
-"""From here on a population stability index is commonly read as a major shift."""
 
+_PSI_OF_SHIFT = 0.25  # from here on a population stability index is commonly read as a major shift
+_TIMES_CHANCE = 3  # and it must be so many times what chance gives
 _GROWTH = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
 _LOG_GROWTH = math.log(_GROWTH)
 _BUCKETS = math.ceil(math.log(HIGHEST_MS / LOWEST_MS) / _LOG_GROWTH) + 1
@@ -224,6 +224,16 @@ class DriftSketch:
         self._edges, self._reference = list(edges), [int(count) for count in counts]
         self._current, self._first = [0] * len(counts), []
         return True
+
+
+def is_drift(psi: float | None, noise: float | None) -> bool:
+    """Say whether an index tells of inputs that have moved: it is large, and far above what chance gives.
+
+    Args:
+        psi: The population stability index; None where no window is whole yet.
+        noise: What it is about where nothing has moved; None: not known.
+    """
+    return psi is not None and psi >= _PSI_OF_SHIFT and psi > _TIMES_CHANCE * (noise or 0)
 
 
 def _rounded(value: float | None) -> float | None:

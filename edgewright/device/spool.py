@@ -153,15 +153,6 @@ class Spool:
         pending.written.wait(wait_s)
         return pending.is_durable
 
-    def flush(self, timeout_s: float = 5.0) -> bool:
-        """Wait until memory is empty; says whether it is."""
-        with self._changed:
-            self._urgent |= self._memory.items > 0
-            self._changed.notify_all()
-            if self._thread is not None:
-                return self._changed.wait_for(lambda: not self._memory.items and not self._in_flight, timeout_s)
-        return self.write_pending()
-
     def wait_for_items(self, timeout_s: float) -> bool:
         """Wait until something is there to be sent; says whether there is."""
         with self._changed:

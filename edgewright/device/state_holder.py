@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from edgewright.device.agent_state import AgentState, StateFile
+from edgewright.device.agent_state import AgentState
+from edgewright.device.state_file import StateFile
 from edgewright.durable import flush_folder, make_folder, remove_leftovers
 from edgewright.errors import AgentLockedError, AgentStateError, DiskFullError
 from edgewright.machine_lock import exclusive_lock
@@ -16,6 +17,12 @@ from edgewright.machine_lock import exclusive_lock
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system says when there is no room."""
 _LOCK_NAME = "lock"
+
+
+class DeviceFullError(DiskFullError):
+    """The disk that holds the agent's state has no room."""
+
+    exit_code = AgentStateError.exit_code
 
 
 class StateHolder:
@@ -109,7 +116,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as cause:
         if cause.errno in DISK_FULL:
-            raise DiskFullError(
+            raise DeviceFullError(
                 f"the disk that holds {folder} is full: make room there. What serves goes on, nothing was switched."
             ) from cause
         place = cause.filename if cause.filename is not None else folder

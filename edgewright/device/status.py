@@ -6,7 +6,6 @@ object, of which everything may be missing: the page shows what there is.
 
 from __future__ import annotations
 
-import dataclasses
 import http.client
 import json
 from collections.abc import Iterator, Mapping
@@ -15,13 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edgewright.device.agent_state import STARTS_ALLOWED, AgentState, StateFile
+from edgewright.device.agent_state import STARTS_ALLOWED
 from edgewright.device.spool import peek_items
-from edgewright.device.telemetry import place_json
+from edgewright.device.state_file import StateFile
+from edgewright.device.state_words import describe_state
 from edgewright.errors import printable
 
 RUNNING_NAME = "agent.json"
-_TIMEOUT_S = 2.0
+_TIMEOUT_S = 5.0
 _ANSWER_MAX_BYTES = 1 << 20
 _REFUSALS_SHOWN = 5
 _WIDTH = 12
@@ -32,7 +32,7 @@ def read_status(folder: Path, listen: str = "", device: str = "") -> dict[str, A
 
     Args:
         folder: The state folder.
-        listen: Where it listens by its configuration, for `running_agent`.
+        listen: Where it listens by its configuration, for `ask_agent`.
         device: This device's name.
 
     Returns:
@@ -42,31 +42,38 @@ def read_status(folder: Path, listen: str = "", device: str = "") -> dict[str, A
     Raises:
         AgentStateError: No agent answers, and the state cannot be read either.
     """
-    running = running_agent(folder, listen, device)
-    trouble = None
-    if running is not None:
-        try:
-            return {"running": True, **running, **_ask(running)}
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            trouble = f"process {running.get('pid')} does not answer at {running.get('address')}: {error}"
+    said, trouble = ask_agent(folder, listen, device)
+    if said is not None:
+        return {"running": True, **said}
     state, damage = StateFile(folder).read()
     return {"running": False, "trouble": trouble or damage, **describe_state(state), "spool": _peeked(folder)}
 
 
-def describe_state(state: AgentState) -> dict[str, Any]:
-    """Say what a state says, in the words of the running agent's own status."""
-    trial = state.trial
-    return {
-        "active": state.active,
-        "failed_starts": state.failed_starts,
-        "trial": None
-        if trial is None
-        else {**(place_json(state, trial.slot) or {}), "slot": trial.slot, "starts": trial.starts},
-        "slots": {name: place_json(state, name) if held else None for name, held in state.slots.items()},
-        "refused": [dataclasses.asdict(each) for each in state.refused],
-        "floors": {role: floor.version for role, floor in state.floors.items()},
-        "signed_at_s": state.signed_at_s,
-    }
+def ask_agent(folder: Path, listen: str, device: str) -> tuple[dict[str, Any] | None, str | None]:
+    """Ask the agent of a folder, where it said that it listens when it started.
+
+    A full disk has no room for that word: then whoever answers where the configuration says is asked, and believed when
+    it says that it is this device.
+
+    Args:
+        folder: The state folder.
+        listen: Where it listens by its configuration; empty: not known.
+        device: This device's name.
+
+    Returns:
+        What it says of itself, with its ``address``, or None; and why there is no answer though there should be one.
+    """
+    try:
+        address = _address(folder)
+    except (OSError, ValueError) as error:
+        return None, f"where the agent listens cannot be read: {error}"
+    try:
+        if address is not None:
+            return _ask(address), None
+        said = _ask(f"http://{listen}") if listen else {}
+        return said if said.get("device") == device else None, None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return None, None if address is None else f"the agent does not answer at {address}: {error}"
 
 
 def render_status(status: Mapping[str, Any], now_s: float | None = None) -> str:
@@ -220,37 +227,33 @@ def _next(status: Mapping[str, Any], active: object) -> str:
     return f"ask the registry for a release{f' in {_span(left_s)}' if isinstance(left_s, int | float) else ''}"
 
 
-def running_agent(folder: Path, listen: str, device: str) -> dict[str, Any] | None:
-    """Give what the agent of a folder wrote about itself when it started; None when none runs.
+def _address(folder: Path) -> str | None:
+    """Where the agent of a folder said that it listens; None where it said nothing.
 
-    A full disk has no room for that file: then whoever answers where the configuration says is asked, and believed when
-    it says that it is this device.
+    Raises:
+        OSError: What it said cannot be read.
+        ValueError: It is no address.
     """
     try:
         with (folder / RUNNING_NAME).open("rb") as stream:
-            value = json.loads(stream.read(_ANSWER_MAX_BYTES))
-        return value if isinstance(value, dict) else None
+            said = json.loads(stream.read(_ANSWER_MAX_BYTES))
     except FileNotFoundError:
-        pass
-    except (OSError, ValueError):
         return None
-    found: dict[str, Any] = {"address": f"http://{listen}"}
-    try:
-        return found if listen and _ask(found).get("device") == device else None
-    except (OSError, ValueError, http.client.HTTPException):
-        return None
+    if not isinstance(said, dict) or not isinstance(said.get("address"), str):
+        raise ValueError(f"{folder / RUNNING_NAME} has no address")
+    return str(said["address"])
 
 
-def _ask(running: Mapping[str, Any]) -> dict[str, Any]:
-    address = str(running.get("address") or f"127.0.0.1:{running.get('port', '')}").removeprefix("http://").rstrip("/")
-    with closing(http.client.HTTPConnection(address, timeout=_TIMEOUT_S)) as connection:
+def _ask(address: str) -> dict[str, Any]:
+    place = address.removeprefix("http://").rstrip("/")
+    with closing(http.client.HTTPConnection(place, timeout=_TIMEOUT_S)) as connection:
         connection.request("GET", "/status")
         answer = connection.getresponse()
         data = answer.read(_ANSWER_MAX_BYTES)
     value = json.loads(data) if answer.status == 200 else None
     if not isinstance(value, dict):
         raise ValueError(f"its answer was {answer.status} {data[:80]!r}")
-    return value
+    return {**value, "address": address}
 
 
 def _peeked(folder: Path) -> dict[str, Any] | None:

@@ -12,10 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 from edgewright.device.agent_config import AgentConfig
-from edgewright.device.answer import Answer, BusyError, Reply, WorkerLostError, answer_json
+from edgewright.device.answer import BusyError, ModelFailedError, Reply, WorkerLostError, answer_json
 from edgewright.device.slots import Slots
+from edgewright.device.state_holder import StateHolder
+from edgewright.device.state_words import describe_state
 from edgewright.device.supervisor_active import ActiveKeeper
-from edgewright.device.supervisor_state import SLOT_NAMES, Holder, SupervisorEvents
+from edgewright.device.supervisor_state import SupervisorEvents
 from edgewright.device.trial_run import TrialRun
 from edgewright.device.worker_link import MOST_WAITING, NotTakenError, WorkerLink
 from edgewright.device.worker_runner import Runner, Starter, StartWorker
@@ -26,7 +28,8 @@ _COUNTERS: dict[type[EdgewrightError], str] = {
     BusyError: "requests_busy",
     DeadlineError: "requests_deadline",
     NothingServesError: "requests_unserved",
-    WorkerLostError: "requests_unserved",
+    WorkerLostError: "requests_failed",
+    ModelFailedError: "requests_failed",
 }
 _END_S = 5.0  # longest wait for a killed process
 
@@ -37,7 +40,7 @@ class Supervisor:
     def __init__(
         self,
         config: AgentConfig,
-        holder: Holder,
+        holder: StateHolder,
         slots: Slots,
         events: SupervisorEvents,
         now: Callable[[], float] = time.monotonic,
@@ -105,8 +108,8 @@ class Supervisor:
         runner = self.serving
         return None if runner is None else runner.link.pid
 
-    def answer(self, body: bytes, content_type: str) -> Answer:
-        """Answer on a request with what serves.
+    def answer(self, body: bytes, content_type: str) -> bytes:
+        """Answer on a request with what serves, in JSON.
 
         Raises:
             NothingServesError: Nothing serves, and nothing is ready within a request's time.
@@ -128,36 +131,17 @@ class Supervisor:
         shadow = self._trial.shadow
         if shadow is not None:
             shadow.offer(body, content_type, reply)
-        facts = reply.facts()
-        self._events.answered(latency_ms, facts)
-        if reply.confidences and (least := min(reply.confidences)) < self._config.spool.sample_confidence:
-            self._events.sample(body, content_type, least)
-        return Answer(answer_json(runner.release(), reply.answers, latency_ms), latency_ms, facts)
+        self._events.answered(latency_ms, reply.facts())
+        if reply.confidences:
+            self._events.sample(body, content_type, min(reply.confidences))
+        return answer_json(runner.release(), reply.answers, latency_ms)
 
     def describe(self) -> dict[str, Any]:
-        """Say what serves, what is on trial, what is held and what was refused."""
-        state, serving = self._holder.state, self.serving
-        return {
-            "active": state.active,
-            "serves": describe_runner(serving) if serving else None,
-            "failed_starts": state.failed_starts,
-            "trial": self._trial.describe(self._now()),
-            "slots": {
-                name: None
-                if (held := state.slots[name]) is None
-                else {
-                    "version": held.release.version,
-                    "variant": held.release.variant,
-                    "bundle_sha256": held.release.bundle_sha256,
-                    "installed_at": held.installed_at,
-                }
-                for name in SLOT_NAMES
-            },
-            "refused": [
-                {"version": each.version, "bundle_sha256": each.bundle_sha256, "reason": each.reason, "at": each.at}
-                for each in state.refused
-            ],
-        }
+        """Say what serves, how the trial stands, and what the state says."""
+        serving, told = self.serving, describe_state(self._holder.state)
+        if told["trial"] is not None:
+            told["trial"] |= self._trial.describe(self._now()) or {}
+        return {**told, "serves": describe_runner(serving) if serving else None}
 
     def _ask(self, body: bytes, content_type: str, give_up_at: float) -> tuple[Runner, Reply]:
         while True:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from edgewright.device.agent_config import AgentConfig
 from edgewright.device.agent_state import STARTS_ALLOWED, Place
 from edgewright.device.slots import Slots
+from edgewright.device.state_holder import StateHolder
 from edgewright.device.supervisor_state import (
-    Holder,
     SupervisorEvents,
     changed,
     empty_slot,
@@ -16,8 +14,8 @@ from edgewright.device.supervisor_state import (
     has_factory,
     is_usable,
     leaving,
-    utc_now,
 )
+from edgewright.device.utc_time import utc_now
 from edgewright.device.worker_link import Blames
 from edgewright.device.worker_runner import Runner, Starter
 
@@ -37,7 +35,7 @@ class ActiveKeeper:
     """
 
     def __init__(
-        self, config: AgentConfig, holder: Holder, slots: Slots, starter: Starter, events: SupervisorEvents
+        self, config: AgentConfig, holder: StateHolder, slots: Slots, starter: Starter, events: SupervisorEvents
     ) -> None:
         self._window_s = config.health.window_s
         self._holder, self._slots, self._starter, self._events = holder, slots, starter, events
@@ -86,7 +84,9 @@ class ActiveKeeper:
         if runner.ready_at is None:
             runner.ready_at, self._troubles = now, 0
             self._write_failures()
-            self._events.event("serving", place=runner.place, version=runner.version, bundle=runner.bundle_sha256)
+            self._events.event(
+                "serving", place=runner.place, version=runner.version, bundle_sha256=runner.bundle_sha256
+            )
         elif self._failures and now - runner.ready_at >= self._window_s:
             self._failures = 0
             self._write_failures()
@@ -158,7 +158,7 @@ class ActiveKeeper:
         if not has_factory(self._slots):
             return None
         # Where that cannot be written it serves all the same: every start finds it again.
-        changed(self._holder, self._events, lambda state: dataclasses.replace(state, active="factory"))
+        changed(self._holder, self._events, lambda state: state.serving_factory() if state.active is None else state)
         return "factory"
 
     def _leave(self, place: Place, reason: str, refuse: bool, hopeless: bool = False) -> bool:

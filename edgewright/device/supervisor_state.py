@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Protocol
 
 from edgewright.device.agent_state import AgentState, Place, SlotName
 from edgewright.device.slots import Slots
+from edgewright.device.state_holder import StateHolder
 from edgewright.errors import AgentStateError, DiskFullError
 
 Step = Callable[[AgentState], AgentState]
-SLOT_NAMES: tuple[SlotName, SlotName] = ("A", "B")
-
-
-class Holder(Protocol):
-    """Who holds the state: a ``StateHolder``."""
-
-    @property
-    def state(self) -> AgentState:
-        """The state as it was last written."""
-        ...
-
-    def change(self, step: Step) -> AgentState:
-        """Write the next state."""
-        ...
+_SLOT_NAMES: tuple[SlotName, SlotName] = ("A", "B")
 
 
 class SupervisorEvents(Protocol):
@@ -45,11 +31,11 @@ class SupervisorEvents(Protocol):
         ...
 
     def sample(self, body: bytes, content_type: str, confidence: float) -> None:
-        """Offer an uncertain input."""
+        """Offer an input with the least probability that was answered on it; what is uncertain may be kept."""
         ...
 
 
-def changed(holder: Holder, events: SupervisorEvents, step: Step) -> AgentState | None:
+def changed(holder: StateHolder, events: SupervisorEvents, step: Step) -> AgentState | None:
     """Take a step; None, and an event, where the state cannot be written: a full disk must not end what serves."""
     try:
         return holder.change(step)
@@ -64,11 +50,6 @@ def empty_slot(slots: Slots, events: SupervisorEvents, slot: SlotName) -> None:
         slots.empty(slot)
     except OSError as error:
         events.event("slot_not_emptied", place=slot, reason=str(error))
-
-
-def utc_now() -> str:
-    """Give the time by this device's clock."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def has_factory(slots: Slots) -> bool:
@@ -90,7 +71,7 @@ def is_usable(state: AgentState, slots: Slots, place: Place) -> bool:
 
 def fall_back_place(state: AgentState, slots: Slots) -> Place | None:
     """Give the place to go back to from what is active: a proved bundle in another slot, or the factory's."""
-    for name in SLOT_NAMES:
+    for name in _SLOT_NAMES:
         held, on_trial = state.slots[name], state.trial is not None and state.trial.slot == name
         if name != state.active and held is not None and not on_trial:
             refused = state.is_refused(held.release.bundle_sha256)
@@ -110,29 +91,13 @@ def leaving(place: Place, to: Place | None, reason: str, at: str, refuse: bool) 
         at: When.
         refuse: Whether the bytes are to blame, or only what a disk made of them.
     """
-
-    def step(state: AgentState) -> AgentState:
-        if state.active != place:
-            return state
-        left = state.held(place)
-        after = state.fallen_back(to or "factory", reason, at)
-        if left is not None and not refuse:
-            after = after.allowing(left.release.bundle_sha256)
-        return dataclasses.replace(after, active=to, trial=state.trial)
-
-    return step
+    return lambda state: state.fallen_back(to, reason, at, refuse) if state.active == place else state
 
 
 def without_trial(slot: SlotName, bundle_sha256: str, reason: str, at: str, refuse: bool) -> Step:
     """Give the step that ends a trial, if it is still this one."""
-
-    def step(state: AgentState) -> AgentState:
-        if trial_of(state) != (slot, bundle_sha256):
-            return state
-        after = state.without_trial(reason, at)
-        return after if refuse else after.allowing(bundle_sha256)
-
-    return step
+    on_trial = (slot, bundle_sha256)
+    return lambda state: state.without_trial(reason, at, refuse) if trial_of(state) == on_trial else state
 
 
 def trial_of(state: AgentState) -> tuple[SlotName, str] | None:

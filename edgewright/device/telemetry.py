@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import edgewright
-from edgewright.device.agent_state import AgentState, Place
+from edgewright.device.agent_state import AgentState
 from edgewright.device.sensors_of_machine import read_temperatures, resident_mib
 from edgewright.device.sketches import ConfidenceHistogram, DriftSketch, LabelCounts, LatencyHistogram, ValueRange
+from edgewright.device.state_words import describe_place
 from edgewright.durable import replace_file
 from edgewright.errors import DataError
 from edgewright.strict_json import Fields, dump_json, load_json
@@ -93,8 +94,8 @@ class Telemetry:
             "format": _FORMAT,
             "agent": edgewright.__version__,
             **figures,
-            "serves": place_json(state, state.active),
-            "trial": None if state.trial is None else place_json(state, state.trial.slot),
+            "serves": describe_place(state, state.active),
+            "trial": None if state.trial is None else describe_place(state, state.trial.slot),
             "refused": len(state.refused),
             "temperature_c": read_temperatures(),
             "memory_mib": {"agent": resident_mib(), "worker": resident_mib(worker_pid) if worker_pid else None},
@@ -137,27 +138,9 @@ class Telemetry:
         self._since = self._monotonic()
 
 
-def place_json(state: AgentState, place: Place | None) -> dict[str, Any] | None:
-    """Say what is in a place, as reports and the status do; None for nothing."""
-    if place is None:
-        return None
-    held = state.held(place)
-    if held is None:
-        return {"place": place}
-    release = held.release
-    return {
-        "place": place,
-        "name": release.name,
-        "version": release.version,
-        "variant": release.variant,
-        "bundle_sha256": release.bundle_sha256,
-        "installed_at": held.installed_at,
-    }
-
-
-def to_line(report: Mapping[str, Any]) -> bytes:
-    """Give a report as one line of JSON."""
-    return json.dumps(report, separators=(",", ":"), allow_nan=False).encode()
+def to_line(told: Mapping[str, Any]) -> bytes:
+    """Give a report or an event as one line of JSON; what JSON has no form for becomes a text."""
+    return json.dumps(told, separators=(",", ":"), allow_nan=False, default=str).encode()
 
 
 def _values(facts: Mapping[str, Any], key: str) -> list[Any]:

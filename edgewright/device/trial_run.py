@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import suppress
 from typing import Any
 
 from edgewright.device.agent_config import AgentConfig
-from edgewright.device.agent_state import STARTS_ALLOWED, AgentState, SlotName
+from edgewright.device.agent_state import STARTS_ALLOWED, SlotName
 from edgewright.device.shadow import Shadow
 from edgewright.device.slots import Slots
+from edgewright.device.state_holder import StateHolder
 from edgewright.device.supervisor_state import (
-    Holder,
     SupervisorEvents,
     changed,
     empty_slot,
     trial_of,
-    utc_now,
     without_trial,
 )
 from edgewright.device.trial import TrialFigures, judge_trial
+from edgewright.device.utc_time import utc_now
 from edgewright.device.worker_link import Blames
 from edgewright.device.worker_runner import Runner, Starter
 
@@ -33,7 +32,7 @@ class TrialRun:
     """
 
     def __init__(
-        self, config: AgentConfig, holder: Holder, slots: Slots, starter: Starter, events: SupervisorEvents
+        self, config: AgentConfig, holder: StateHolder, slots: Slots, starter: Starter, events: SupervisorEvents
     ) -> None:
         self._health, self._patience_s = config.health, config.serve.deadline_s
         self._holder, self._slots, self._starter, self._events = holder, slots, starter, events
@@ -82,18 +81,11 @@ class TrialRun:
         self._end_worker("the agent ends")
 
     def describe(self, now: float) -> dict[str, Any] | None:
-        """Say how it stands."""
-        state = self._holder.state
-        if self._on_trial is None or state.trial is None:
+        """Say how it stands, beside what the state says of it; None while there is none."""
+        if self._on_trial is None or trial_of(self._holder.state) != self._on_trial:
             return None
-        slot, sha256 = self._on_trial
-        held = state.held(slot)
         compared, agreeing = self.shadow.figures if self.shadow else (0, 0)
         return {
-            "slot": slot,
-            "version": held.release.version if held else None,
-            "bundle_sha256": sha256,
-            "starts": state.trial.starts,
             "phase": self.runner.link.phase if self.runner else "waits",
             "running_s": round(now - self._began_at, 1),
             "compared": compared,
@@ -103,7 +95,7 @@ class TrialRun:
     def _judge(self, runner: Runner, now: float, running: Runner | None, alone: bool) -> Runner | None:
         if runner.is_ready and runner.ready_at is None:
             runner.ready_at = now
-            self._events.event("trial_ready", version=runner.version, bundle=runner.bundle_sha256)
+            self._events.event("trial_ready", version=runner.version, bundle_sha256=runner.bundle_sha256)
         if runner.is_ready and self.shadow is None and running is not None and running.is_ready:
             with suppress(RuntimeError):  # the system gives no thread: the next turn tries again
                 self.shadow = Shadow(
@@ -146,19 +138,15 @@ class TrialRun:
         except (OSError, RuntimeError) as error:  # the system's fault: it may give in a second what it refuses now
             self._failure, self._blames, self._start_at = f"it could not be started: {error}", "disk", now + 1.0
         else:
-            self._events.event("trial_started", version=held.release.version, bundle=sha256)
+            self._events.event("trial_started", version=held.release.version, bundle_sha256=sha256)
 
     def _take_start_back(self) -> None:
         on_trial = self._on_trial
-
-        def step(state: AgentState) -> AgentState:
-            if state.trial is None or trial_of(state) != on_trial:
-                return state
-            return dataclasses.replace(
-                state, trial=dataclasses.replace(state.trial, starts=max(0, state.trial.starts - 1))
-            )
-
-        changed(self._holder, self._events, step)
+        changed(
+            self._holder,
+            self._events,
+            lambda state: state.without_trial_start() if trial_of(state) == on_trial else state,
+        )
 
     def _note_end(self, runner: Runner) -> bool:
         """Take note of a worker's end; True when that was also the trial's."""
@@ -190,7 +178,7 @@ class TrialRun:
         self._events.event(
             "commit",
             version=runner.version,
-            bundle=runner.bundle_sha256,
+            bundle_sha256=runner.bundle_sha256,
             place=runner.place,
             compared=compared,
             agreeing=agreeing,
@@ -209,7 +197,7 @@ class TrialRun:
         empty_slot(self._slots, self._events, slot)  # before it is told: the next installation may be waiting
         self._events.count("rollbacks")
         version = held.release.version if held else None
-        self._events.event("rollback", version=version, bundle=sha256, reason=reason)
+        self._events.event("rollback", version=version, bundle_sha256=sha256, reason=reason)
 
     def _end_worker(self, reason: str) -> None:
         if self.shadow is not None:

@@ -70,7 +70,6 @@ class UpdateClient:
     """Asks one registry for one device.
 
     Attributes:
-        requests: How many the last check made.
         received_bytes: What the last check received, headers too.
         sent_bytes: What it sent.
     """
@@ -96,7 +95,7 @@ class UpdateClient:
             EnrolmentError: The root is damaged, or not signed by its own keys.
             RegistryError: The registry's address is not one.
         """
-        self.requests = self.received_bytes = self.sent_bytes = 0
+        self.received_bytes = self.sent_bytes = 0
         self._model, self._target = config.device.model, config.device.target
         self._role = role_name(self._model, self._target)
         self._holder, self._clock, self._root = holder, clock, trusted_root
@@ -127,12 +126,7 @@ class UpdateClient:
             with disk_errors(self._folder):
                 return self._check()
         finally:
-            client = self._client
-            self.requests, self.received_bytes, self.sent_bytes = (
-                client.requests,
-                client.received_bytes,
-                client.sent_bytes,
-            )
+            self.received_bytes, self.sent_bytes = self._client.received_bytes, self._client.sent_bytes
 
     def _check(self) -> SignedRelease | None:
         """Ask; what is refused because of the cache alone is fetched anew. The floors do not stand in the cache."""

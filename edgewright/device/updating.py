@@ -17,6 +17,7 @@ from edgewright.device.registry_client import TransferError, TransferStoppedErro
 from edgewright.device.slots import Slots
 from edgewright.device.state_holder import StateHolder
 from edgewright.device.updates import UpdateClient
+from edgewright.device.utc_time import utc_now
 from edgewright.errors import EdgewrightError, EnrolmentError, TrustError
 from edgewright.signed_release import SignedRelease
 
@@ -32,7 +33,7 @@ class Updating:
 
         Raises:
             EnrolmentError: There is no usable root of trust.
-            RegistryError: The registry's address is not one.
+            RegistryError: The registry's address is none.
         """
         self._config, self._events = config, events
         self._stop = threading.Event()
@@ -61,8 +62,8 @@ class Updating:
         error: EdgewrightError | None = None
         self._events.count("polls")
         try:
-            release = self._client.check()
-            self._known["contact_at"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            release = self._check()
+            self._known["contact_at"] = utc_now()
             self._known["offered"] = self._said(release)
             if release is not None and self._installer.install(release):
                 self._events.count("installs")
@@ -91,7 +92,7 @@ class Updating:
         self._count_traffic()
         self._watch_clock()
         if error is None:
-            for kind in ("offline", "update_refused", "update_failed"):
+            for kind in ("offline", "update_refused", "update_failed", "update_defect"):
                 self._told.pop(kind, None)
         return error is None
 
@@ -113,6 +114,12 @@ class Updating:
             self._known["error"] = f"{type(error).__name__}: {error}"
             self._tell("alarm", "update_defect", self._known["error"], about="update")
             return False
+
+    def _check(self) -> SignedRelease | None:
+        try:
+            return self._client.check()
+        finally:
+            self._events.count("poll_bytes", self._client.received_bytes + self._client.sent_bytes)
 
     def _said(self, release: SignedRelease | None) -> str:
         return (

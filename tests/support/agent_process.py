@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from edgewright.device.agent_state import AgentState, StateFile
+from edgewright.device.agent_state import AgentState
 from edgewright.device.slots import Slots
+from edgewright.device.state_file import StateFile
 from small_bundles import WHITE, samples
 
 BIN = Path(sys.executable).parent

@@ -102,13 +102,7 @@ def compose_file(options: EdgeOptions) -> dict[str, Any]:
         "pids_limit": limits.pids,
         "tmpfs": [f"/tmp:{limits.tmp_options}"],
         "volumes": [
-            {
-                "type": "bind",
-                "source": _ENROLMENT,
-                "target": CONFIG_FOLDER,
-                "read_only": True,
-                "bind": {"create_host_path": False},
-            },
+            {"type": "bind", "source": _ENROLMENT, "target": CONFIG_FOLDER, "read_only": True},
             {"type": "volume", "source": "state", "target": STATE_FOLDER},
         ],
         "environment": {"EDGEWRIGHT_AGENT_SERVE_LISTEN": f"0.0.0.0:{PORT}"},
@@ -127,7 +121,9 @@ def compose_file(options: EdgeOptions) -> dict[str, Any]:
         agent["devices"] = [_mapped(each) for each in options.devices]
     if options.groups:
         agent["group_add"] = list(options.groups)
-    return {"name": f"{options.model}-{options.target}", "services": {"agent": agent}, "volumes": {"state": {}}}
+    # No name for the project: Compose 1.29, which Debian 12 has, knows none. The volume has its own, whatever the folder's is.
+    volume = {"name": f"edgewright-{options.model}-{options.target}"}
+    return {"services": {"agent": agent}, "volumes": {"state": volume}}
 
 
 def render_compose(options: EdgeOptions) -> str:

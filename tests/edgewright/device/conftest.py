@@ -15,6 +15,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from edgewright.bundle import Bundle
+from edgewright.device.agent_state import Held
+from tuf_repository import TufRepository
 
 
 @dataclass
@@ -175,3 +177,10 @@ def bundle(make_bundle: Callable[..., Bundle], tmp_path: Path) -> Bundle:
 def reference(make_bundle: Callable[..., Bundle], zoo: Any, tmp_path: Path) -> Bundle:
     """The same build's uncompressed reference."""
     return make_bundle(tmp_path / "workshop" / "fp32", model=zoo.float32("mlp"), variant="fp32")
+
+
+@pytest.fixture(scope="session")
+def held_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Held, Held]:
+    """Two signed releases, as slots hold them."""
+    repository = TufRepository(tmp_path_factory.mktemp("signed") / "store")
+    return Held(repository.release(1), "2030-01-01T00:00:00Z"), Held(repository.release(2), "2030-01-01T00:00:00Z")

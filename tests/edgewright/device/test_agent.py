@@ -153,7 +153,7 @@ def test_a_reference_of_another_build_is_refused(bundle: Bundle, make_bundle: An
         (["infer", "--from", "{bundle}", "{tmp}/absent"], 1, "absent cannot be read: No such file or directory."),
         (["bench", "{bundle}", "--report", "{tmp}/no/such/out.json", "--processes", "1"], 2, "is no folder"),
         (["status", "--from", "{tmp}/absent"], 2, "is no folder"),
-        (["pull", "--registry", "host", "--model", "m", "--target", "t", "--into", "{tmp}/d"], 1, "looks like http"),
+        (["pull", "--registry", "host", "--model", "m", "--target", "t", "--into", "{tmp}/d"], 1, "must look like http"),
         (["pull", "--registry", "http://127.0.0.1:9", "--model", "m", "--target", "t", "--into", "{bundle}/model.onnx"],
          1, "model.onnx"),
         (["infer"], 2, "--from"),

@@ -45,9 +45,11 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(AgentConfigError) as caught:
         load(tmp_path, text)
     told = str(caught.value)
-    assert "5 problem(s)" in told
+    assert "7 problem(s)" in told
     for each in (
         "device.id must be a text",
+        "device.model must be 1 to 64",
+        "device.target must be 1 to 64",
         "registry.poll_s must be a number from 1 to 86400",
         "registry.timeout_s must be a number",
         "registry.mirror is unknown",
@@ -60,6 +62,60 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
 def test_names_are_plain(name: str, tmp_path: Path) -> None:
     with pytest.raises(AgentConfigError, match=r"device.model must be 1 to 64"):
         load(tmp_path, DEVICE, EDGEWRIGHT_AGENT_DEVICE_MODEL=name)
+
+
+def test_addresses_are_looked_at_before_anything_starts_and_all_are_told(tmp_path: Path) -> None:
+    text = '[registry]\nurl = "registry.example:5000"\n[serve]\nlisten = "8930"\n[spool]\nurl = "ftp://host"\ntoken = "\\n"\n'
+    with pytest.raises(AgentConfigError) as caught:
+        load(tmp_path, DEVICE.replace("press-7", "press 7") + text + "batch = 0\n[health]\nshadow_s = -1\n")
+    told = str(caught.value)
+    assert "7 problem(s)" in told, "what cannot be looked at as a whole hides nothing in other sections"
+    for each in (
+        "device.id must be 1 to 64",
+        "registry.url must look like http://host:5000, found 'registry.example:5000'",
+        "serve.listen must look like 127.0.0.1:8930, found '8930'",
+        "spool.batch must be a number",
+        "spool.url must look like https://host:8940, found 'ftp://host'",
+        "spool.token must be one line",
+        "health.shadow_s must be a number",
+    ):
+        assert each in told
+
+
+@pytest.mark.parametrize("section", ["registry", "spool"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://host",
+        "http://",
+        "host:5000",
+        "http://user:secret@host",
+        "ftp://user:secret@host",
+        "http://host/?q=1",
+        "http://host/#x",
+        "http://host:999999",
+        "http://host:0",
+        "http://[::1",
+        "http://ho st",
+    ],
+)
+def test_an_address_that_is_none_is_refused_and_shows_no_password(section: str, url: str, tmp_path: Path) -> None:
+    with pytest.raises(AgentConfigError, match=rf"{section}\.url (must look like|holds no credentials)") as caught:
+        load(tmp_path, DEVICE + f'[{section}]\nurl = "{url}"\n')
+    assert "secret" not in str(caught.value)
+
+
+def test_addresses_may_have_a_port_and_a_path(tmp_path: Path) -> None:
+    for url in ("http://host", "https://host:8940/reports/", "http://[::1]:5000"):
+        config = load(tmp_path, DEVICE + f'[registry]\nurl = "{url}"\n[spool]\nurl = "{url}"\n')
+        assert (config.registry.url, config.spool.url) == (url, url)
+
+
+@pytest.mark.parametrize("token", ["s3cret\n", "s3crét", "s3cret\r\nX-More: 1"])
+def test_a_token_that_no_header_can_hold_is_refused_and_not_shown(token: str, tmp_path: Path) -> None:
+    with pytest.raises(AgentConfigError, match=r"spool\.token must be one line") as caught:
+        load(tmp_path, DEVICE, EDGEWRIGHT_AGENT_SPOOL_TOKEN=token)
+    assert "s3cr" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-1", "1e99", "x"])

@@ -54,14 +54,6 @@ def test_people_read_words() -> None:
     assert "WARNING" in line
 
 
-def test_what_is_below_the_level_is_not_written() -> None:
-    stream = io.StringIO()
-    log = AgentLog(stream, level="warning")
-    assert not log.write("info", "start")
-    assert log.write("error", "report_failed")
-    assert [line["event"] for line in lines(stream)] == ["report_failed"]
-
-
 @pytest.mark.parametrize(
     "text",
     [

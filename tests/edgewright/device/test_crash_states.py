@@ -25,7 +25,7 @@ AT = "2030-01-01T00:00:00Z"
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TufRepository:
     repository = TufRepository(tmp_path / "store")
     folder_registry(monkeypatch, repository.folder)
-    monkeypatch.setattr(installer_module, "_now", lambda: AT)
+    monkeypatch.setattr(installer_module, "utc_now", lambda: AT)
     return repository
 
 

@@ -53,7 +53,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
 def spooled(events: Events) -> list[dict[str, Any]]:
     assert events.spool is not None
-    assert events.spool.flush()
+    assert events.spool.write_pending()
     return [json.loads(item.line) for item in events.spool.next_batch(1000)]
 
 

@@ -13,7 +13,7 @@ import pytest
 import edgewright
 from crash_device import Device as LinelessDevice
 from crash_device import folder_registry
-from edgewright.device import download, installer
+from edgewright.device import download
 from edgewright.device.agent_config import AgentConfig, DeviceSection, RegistrySection
 from edgewright.device.agent_state import AgentState, Held, Trial
 from edgewright.device.installer import Installer
@@ -328,7 +328,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_really_full_disk_is_one_error_and_with_room_it_goes_on(
     repo: TufRepository, registry: HostileRegistry, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(installer, "RESERVE_BYTES", -(1 << 30))  # others take the room after it was checked
+    monkeypatch.setattr(download, "RESERVE_BYTES", -(1 << 30))  # others take the room after it was checked
     device = Device(small_disk, registry.url)
     one, two = repo.release(1, bundle_files(1, 500_000)), repo.release(2, bundle_files(2, 500_000))
     device.installer.install(one)

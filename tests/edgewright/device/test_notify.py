@@ -27,12 +27,12 @@ def test_each_word_is_one_datagram(manager: tuple[socket.socket, str]) -> None:
     for say, expected in (
         (lambda: notifier.ready("serves version 3"), b"READY=1\nSTATUS=serves version 3"),
         (notifier.alive, b"WATCHDOG=1"),
-        (lambda: notifier.status("two\nlines  of it"), b"STATUS=two lines of it"),
+        (lambda: notifier.alive("two\nlines  of it"), b"WATCHDOG=1\nSTATUS=two lines of it"),
         (notifier.stopping, b"STOPPING=1"),
     ):
         assert say()
         assert listener.recv(4096) == expected
-    notifier.status("x" * 5000)
+    notifier.alive("x" * 5000)
     assert len(listener.recv(10_000)) < 300
 
 
@@ -41,21 +41,3 @@ def test_without_a_manager_every_call_does_nothing() -> None:
         notifier = Notifier(environment)
         assert not notifier.ready()
         assert not notifier.alive("well")
-
-
-@pytest.mark.parametrize(
-    ("variables", "seconds"),
-    [
-        ({"WATCHDOG_USEC": "30000000"}, 30.0),
-        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 30.0),
-        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
-        ({"WATCHDOG_USEC": "soon"}, None),
-        ({"WATCHDOG_USEC": "0"}, None),
-        ({}, None),
-    ],
-)
-def test_the_watchdogs_time_is_known_where_this_process_is_watched(
-    variables: dict[str, str], seconds: float | None
-) -> None:
-    assert Notifier({"NOTIFY_SOCKET": "/x", **variables}).watchdog_s == seconds
-    assert Notifier(variables).watchdog_s is None

@@ -16,7 +16,14 @@ from edgewright.bundle import Bundle, read_bundle
 from edgewright.device import download
 from edgewright.device.pull import PullResult, pull
 from edgewright.device.store import BundleStore
-from edgewright.errors import BundleError, EdgewrightError, GoldenReplayError, IntegrityError, RegistryError
+from edgewright.errors import (
+    BundleError,
+    DiskFullError,
+    EdgewrightError,
+    GoldenReplayError,
+    IntegrityError,
+    RegistryError,
+)
 
 Make = Callable[..., Bundle]
 
@@ -305,7 +312,7 @@ def test_a_full_disk_is_said_before_anything_is_fetched(
 ) -> None:
     registry.publish(bundle, "1")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1 << 30, 1 << 30, 1 << 20))
-    with pytest.raises(BundleError, match="has 1 MiB free"):
+    with pytest.raises(DiskFullError, match="has 1 MiB free"):
         bring(registry, device)
     assert registry.artifact_requests("model.onnx") == []
 

@@ -76,7 +76,7 @@ def test_credentials_come_from_the_environment(registry: Any, bundle: Bundle, mo
 
 @pytest.mark.parametrize("url", ["ftp://host", "host:5000", "http://", "file:///etc/passwd", "http://a?b"])
 def test_an_address_must_be_http(url: str) -> None:
-    with pytest.raises(RegistryError, match="looks like http://host:5000"):
+    with pytest.raises(RegistryError, match="must look like http://host:5000"):
         RegistryClient(url)
 
 

@@ -16,12 +16,11 @@ from typing import Any
 
 import pytest
 
-from edgewright.device import sender as sender_module
 from edgewright.device.agent_config import AgentConfig, DeviceSection, RegistrySection, SpoolSection
+from edgewright.device.paced_http import PacedConnection
 from edgewright.device.sender import Sender, SendError
 from edgewright.device.spool import Spool
 from edgewright.device.spool_memory import Priority
-from edgewright.errors import AgentConfigError
 from edgewright.pipeline.receiving.inbox import Answer, Inbox, looking_at
 from edgewright.pipeline.receiving.item import Received
 from edgewright.pipeline.receiving.receiver import Receiver
@@ -320,11 +319,8 @@ def test_an_answer_that_acknowledges_nothing_forgets_nothing(
 
 
 @pytest.mark.parametrize("headers", ["", "Connection: close\r\n"])
-def test_a_receiver_that_drips_or_is_silent_is_left(
-    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, headers: str
-) -> None:
+def test_a_receiver_that_drips_or_is_silent_is_left(spool: Spool, tmp_path: Path, headers: str) -> None:
     fill(spool, 0, 5)
-    monkeypatch.setattr(sender_module, "_DEADLINE_S", 0.5)
 
     def drip(line: socket.socket) -> None:
         line.sendall(f"HTTP/1.1 200 OK\r\n{headers}Content-Length: 1000\r\n\r\n".encode())
@@ -337,9 +333,9 @@ def test_a_receiver_that_drips_or_is_silent_is_left(
 
     with answering(drip) as url:
         start = time.monotonic()
-        with pytest.raises(SendError):
-            Sender(config_for(url, tmp_path), spool).send_batch()
-        assert time.monotonic() - start < 3
+        with pytest.raises(SendError, match="slower than 1024 bytes/s"):
+            Sender(config_for(url, tmp_path, timeout_s=0.5), spool).send_batch()
+        assert time.monotonic() - start < 1.5
     with answering(lambda line: time.sleep(1.5)) as url, pytest.raises(SendError, match="no answer in time"):
         Sender(config_for(url, tmp_path, timeout_s=0.2), spool).send_batch()
     assert sum(spool.figures().items.values()) == 5
@@ -360,27 +356,53 @@ def test_with_no_link_it_tries_ever_more_rarely_at_random_and_tells_once(spool: 
     config = config_for(url, tmp_path)
     config = AgentConfig(config.device, RegistrySection(backoff_first_s=1, backoff_most_s=300), spool=config.spool)
     sender = Sender(config, spool, dice=random.Random(2))
-    for failures, most in ((1, 1), (2, 2), (5, 16), (20, 300), (5000, 300)):
+    for failures, most in ((1, 2), (2, 4), (5, 32), (20, 300), (5000, 300)):
         sender.figures.failures_in_a_row = failures
         pauses = [sender.next_pause_s() for _ in range(200)]
-        assert 0 <= min(pauses) < 0.1 * most
+        assert 1 <= min(pauses) < 1 + 0.1 * most
         assert 0.9 * most < max(pauses) <= most
 
 
-@pytest.mark.parametrize(
-    "url", ["ftp://host", "http://", "http://user:secret@host", "http://host/?q=1", "http://host:999999"]
-)
-def test_an_address_that_is_none_is_refused_at_the_start(spool: Spool, tmp_path: Path, url: str) -> None:
-    with pytest.raises(AgentConfigError, match=r"spool\.url") as caught:
-        Sender(config_for(url, tmp_path), spool)
-    assert "secret" not in str(caught.value)
+def test_a_receiver_that_takes_slowly_what_is_sent_has_its_time_to_answer(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How slow an answer may be is counted from when it is awaited, not from when the sending began."""
+    fill(spool, 0, 5)
+    (epoch,) = {item.epoch for item in spool.next_batch(5)}
+    stored = json.dumps({"stored": {epoch: [[1, 5]]}, "refused": {}}).encode()
+    send = PacedConnection.send
+
+    def send_slowly(connection: PacedConnection, data: Any) -> None:
+        time.sleep(0.4)
+        send(connection, data)
+
+    monkeypatch.setattr(PacedConnection, "send", send_slowly)
+
+    def answer_in_parts(line: socket.socket) -> None:
+        for part in (b"HTTP/1.1 200 OK\r\n", b"Content-Length: %d\r\n\r\n" % len(stored), stored):
+            line.sendall(part)
+            time.sleep(0.1)
+
+    with answering(answer_in_parts) as url:
+        assert Sender(config_for(url, tmp_path, timeout_s=0.5), spool).send_batch() == 5
 
 
-@pytest.mark.parametrize("token", ["s3cret\n", "s3crét", "s3cret\r\nX-More: 1"])
-def test_a_token_that_no_header_can_hold_is_refused_at_the_start(spool: Spool, tmp_path: Path, token: str) -> None:
-    with pytest.raises(AgentConfigError, match=r"spool\.token") as caught:
-        Sender(config_for("http://host", tmp_path, token), spool)
-    assert "s3cr" not in str(caught.value)
+def test_what_is_broken_off_at_the_end_is_no_failure_and_stays(spool: Spool, tmp_path: Path) -> None:
+    fill(spool, 0, 5)
+    told: list[str] = []
+    asked = threading.Event()
+
+    def hold(line: socket.socket) -> None:
+        asked.set()
+        time.sleep(2)
+
+    with answering(hold) as url:
+        sender = Sender(config_for(url, tmp_path), spool, told.append)
+        sender.start()
+        assert asked.wait(10)
+        sender.stop()
+    assert (told, sender.figures.failures) == ([], 0)
+    assert sum(spool.figures().items.values()) == 5
 
 
 def test_ending_is_prompt(spool: Spool, tmp_path: Path) -> None:

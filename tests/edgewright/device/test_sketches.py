@@ -19,6 +19,7 @@ from edgewright.device.sketches import (
     LabelCounts,
     LatencyHistogram,
     ValueRange,
+    is_drift,
 )
 
 latencies = st.lists(st.floats(LOWEST_MS, HIGHEST_MS), min_size=1, max_size=300)
@@ -168,3 +169,18 @@ def test_a_reference_can_be_taken_up_again() -> None:
     assert window(other, dice, 1.0) > 0.6
     for edges, counts in (([], []), ([2.0, 1.0], [1, 1, 1]), ([1.0], [1]), ([1.0], [-1, 3]), ([math.inf], [1, 1])):
         assert not DriftSketch().restore(edges, counts)
+
+
+@pytest.mark.parametrize(
+    ("psi", "noise", "drifts"),
+    [
+        (None, None, False),
+        (0.24, 0.0, False),
+        (0.25, None, True),
+        (0.25, 0.08, True),
+        (0.3, 0.1, False),
+        (0.31, 0.1, True),
+    ],
+)
+def test_a_drift_is_large_and_far_above_what_chance_gives(psi: float | None, noise: float | None, drifts: bool) -> None:
+    assert is_drift(psi, noise) is drifts

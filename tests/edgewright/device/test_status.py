@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from edgewright.bundle_file import BundleFile
-from edgewright.device.agent_state import AgentState, Floor, Held, StateFile
+from edgewright.device.agent_state import AgentState, Floor, Held
 from edgewright.device.spool import Spool
 from edgewright.device.spool_memory import Priority
-from edgewright.device.status import RUNNING_NAME, describe_state, read_status, render_status
+from edgewright.device.state_file import StateFile
+from edgewright.device.state_words import describe_state
+from edgewright.device.status import RUNNING_NAME, read_status, render_status
 from edgewright.errors import AgentStateError
 from edgewright.signed_release import Budget, SignedRelease
 
@@ -123,6 +125,7 @@ def test_a_running_agent_is_asked(tmp_path: Path) -> None:
         **describe_state(state),
         "agent": "0.1.0",
         "device": "press-7",
+        "pid": 4242,
         "up_s": 7200,
         "trial": {
             "slot": "B",
@@ -157,7 +160,7 @@ def test_a_running_agent_is_asked(tmp_path: Path) -> None:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
-            running = {"pid": 4242, "address": f"127.0.0.1:{server.server_address[1]}"}
+            running = {"pid": 4242, "address": f"http://127.0.0.1:{server.server_address[1]}"}
             (tmp_path / RUNNING_NAME).write_text(json.dumps(running))
             status = read_status(tmp_path)
         finally:
@@ -177,16 +180,51 @@ def test_a_running_agent_is_asked(tmp_path: Path) -> None:
     assert rows["drift"] == "PSI 0.310 (chance alone gives about 0.040)"
 
 
+def test_an_agent_is_asked_once(tmp_path: Path) -> None:
+    """Also one that had no room to say where it is, and is found by its configuration."""
+    asked: list[str] = []
+
+    class Counting(_Agent):
+        answer = json.dumps({**describe_state(serving()), "device": "press-7"}).encode()
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            super().do_GET()
+
+    with HTTPServer(("127.0.0.1", 0), Counting) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            listen = f"127.0.0.1:{server.server_address[1]}"
+            found = read_status(tmp_path, listen, "press-7")
+            assert (found["running"], found["address"], asked) == (True, f"http://{listen}", ["/status"])
+            assert not read_status(tmp_path, listen, "press-8")["running"], "another device's"
+            (tmp_path / RUNNING_NAME).write_text(json.dumps({"address": f"http://{listen}"}))
+            found = read_status(tmp_path)
+            assert (found["running"], found["address"], len(asked)) == (True, f"http://{listen}", 3)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @pytest.mark.parametrize(
-    "said", ["{}", '{"pid": 1, "address": "127.0.0.1:9"}', '{"address": "nowhere at all"}', "no json", "[]"]
+    ("said", "trouble"),
+    [
+        ('{"pid": 1, "address": "http://127.0.0.1:9"}', "the agent does not answer at http://127.0.0.1:9: "),
+        ('{"address": "nowhere at all"}', "the agent does not answer at nowhere at all: "),
+        ('{"pid": 1}', "where the agent listens cannot be read: "),
+        ("{}", "where the agent listens cannot be read: "),
+        ("[]", "where the agent listens cannot be read: "),
+        ("no json", "where the agent listens cannot be read: "),
+    ],
 )
-def test_an_agent_that_does_not_answer_leaves_what_the_folder_says(tmp_path: Path, said: str) -> None:
+def test_an_agent_that_does_not_answer_leaves_what_the_folder_says(tmp_path: Path, said: str, trouble: str) -> None:
     StateFile(tmp_path).write(serving())
     (tmp_path / RUNNING_NAME).write_text(said)
     status = read_status(tmp_path)
     assert not status["running"]
     assert page(status)["serves"].startswith("version 3")
-    assert ("does not answer" in str(status["trouble"])) == said.startswith("{")
+    assert status["trouble"].startswith(trouble)
 
 
 def test_a_state_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:

@@ -24,14 +24,16 @@ from edgewright import durable
 from edgewright.device import slots
 from edgewright.device.agent_config import AgentConfig, HealthSection
 from edgewright.device.agent_state import AgentState
-from edgewright.device.answer import BusyError, Reply
+from edgewright.device.answer import BusyError, ModelFailedError, ReadingTimeoutError, Reply, WorkerLostError
+from edgewright.device.metrics import COUNTERS
 from edgewright.device.slots import Slots
 from edgewright.device.state_holder import StateHolder
+from edgewright.device.state_words import describe_state
 from edgewright.device.supervisor import Supervisor
 from edgewright.device.trial import GO_ON, TrialFigures, Verdict, judge_trial
 from edgewright.device.worker_job import WorkerJob
 from edgewright.device.worker_link import Blames, Ending, NotTakenError
-from edgewright.errors import AgentStateError, NothingServesError
+from edgewright.errors import AgentStateError, DataError, DeadlineError, EdgewrightError, NothingServesError
 from edgewright.signed_release import Budget
 from serving_agent import RecordedEvents, RestlessClient, ServingAgent, small_config
 from small_bundles import LABELS, install, make_small_bundle, release_of
@@ -593,6 +595,67 @@ def test_requests_wait_for_a_worker_that_is_starting(bench: Bench, bundles: list
         thread.join()
     assert len(answers) == 12 and sum(isinstance(each, BusyError) for each in answers) == 4
     assert bench.events.counts["requests_busy"] == 4 and bench.events.samples == [0.5] * 8
+
+
+@pytest.mark.parametrize(
+    ("error", "counter"),
+    [
+        (DataError("x"), "requests_bad"),
+        (BusyError("x"), "requests_busy"),
+        (DeadlineError("x"), "requests_deadline"),
+        (ReadingTimeoutError("x"), "requests_deadline"),
+        (WorkerLostError("x"), "requests_failed"),
+        (ModelFailedError("x"), "requests_failed"),
+    ],
+)
+def test_a_request_without_an_answer_is_counted_once_by_what_went_wrong(
+    error: EdgewrightError, counter: str, bench: Bench, bundles: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.serve(bundles[0], 1)
+
+    def fail(*_: object) -> Reply:
+        raise error
+
+    monkeypatch.setattr(bench.last, "ask", fail)
+    with pytest.raises(type(error)):
+        bench.supervisor.answer(b"x", "application/x-npy")
+    counts = {name: count for name, count in bench.events.counts.items() if name.startswith("requests")}
+    assert counts == {counter: 1} and counter in COUNTERS
+
+
+def test_every_event_names_a_bundle_in_the_same_way(bench: Bench, bundles: list[Path]) -> None:
+    bench.serve(bundles[0], 1)
+    second = bench.install(bundles[1], 2)
+    bench.tick()
+    bench.last.become_ready()
+    bench.tick()
+    bench.tick(11.0)
+    third = bench.install(bundles[2], 3)
+    bench.tick()
+    bench.last.fail("it does not reproduce its golden samples", deterministic=True)
+    bench.tick()
+    for kind, release in (("trial_started", second), ("trial_ready", second), ("commit", second), ("rollback", third)):
+        assert bench.events.of(kind)[0 if kind != "rollback" else -1]["bundle_sha256"] == release.bundle_sha256
+    assert not any("bundle" in facts for _, facts in bench.events.told)
+
+
+def test_what_it_says_of_itself_is_what_the_state_says_and_how_the_trial_stands(
+    bench: Bench, bundles: list[Path]
+) -> None:
+    bench.serve(bundles[0], 1)
+    release = bench.install(bundles[1], 2)
+    bench.tick()
+    told, said = bench.supervisor.describe(), describe_state(bench.state)
+    assert {key: told[key] for key in said if key != "trial"} == {key: said[key] for key in said if key != "trial"}
+    assert told["trial"] == {
+        **said["trial"],
+        "phase": "starting",
+        "running_s": 0.0,
+        "compared": 0,
+        "agreeing": 0,
+    }
+    assert (told["trial"]["version"], told["trial"]["variant"]) == (2, release.variant)
+    assert told["slots"]["A"]["name"] == release.name and told["serves"]["release"]["version"] == 1
 
 
 FIGURES = TrialFigures(running_s=50, ready_s=20, compared=100, agreeing=95, alone=False)

@@ -15,7 +15,8 @@ import pytest
 from edgewright.bundle_file import BundleFile
 from edgewright.device.agent_state import AgentState, Held
 from edgewright.device.sensors_of_machine import read_temperatures, resident_mib
-from edgewright.device.telemetry import REFERENCE_NAME, Telemetry, place_json, to_line
+from edgewright.device.state_words import describe_place
+from edgewright.device.telemetry import REFERENCE_NAME, Telemetry, to_line
 from edgewright.signed_release import Budget, SignedRelease
 
 
@@ -62,7 +63,7 @@ def test_a_report_says_what_was_answered_since_the_last_one(tmp_path: Path) -> N
     assert report["confidence_bins"][10] == report["confidence_bins"][19] == 100
     assert report["drift"]["reference_samples"] == 200
     assert report["counts"] == {"polls": 1}
-    assert report["serves"] == place_json(STATE, "A")
+    assert report["serves"] == describe_place(STATE, "A")
     assert report["serves"]["name"] == "digits.linux-x86"
     assert (report["serves"]["version"], report["trial"]["version"]) == (3, 4)
     assert report["memory_mib"]["agent"] == pytest.approx(report["memory_mib"]["worker"], rel=0.05)
@@ -131,8 +132,8 @@ def test_the_drifts_reference_outlives_a_restart_and_belongs_to_one_release(tmp_
 
 
 def test_places_that_hold_no_signed_release_are_named() -> None:
-    assert place_json(AgentState(), None) is None
-    assert place_json(AgentState(active="factory"), "factory") == {"place": "factory"}
+    assert describe_place(AgentState(), None) is None
+    assert describe_place(AgentState(active="factory"), "factory") == {"place": "factory"}
 
 
 def test_temperatures_are_read_where_there_are_zones(tmp_path: Path) -> None:

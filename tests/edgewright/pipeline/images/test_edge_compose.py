@@ -65,7 +65,7 @@ def test_what_an_engine_must_not_be_told_is_refused(change: dict[str, Any], said
         replace(EXAMPLE, **change)
 
 
-def test_the_engines_own_command_reads_it(tmp_path: Path) -> None:
+def test_the_engines_own_command_reads_it_also_that_of_debian_12(tmp_path: Path) -> None:
     command = next(
         (
             words
