@@ -121,7 +121,7 @@ def compose_file(options: EdgeOptions) -> dict[str, Any]:
         agent["devices"] = [_mapped(each) for each in options.devices]
     if options.groups:
         agent["group_add"] = list(options.groups)
-    # No name for the project: Compose 1.29, which Debian 12 has, knows none. The volume has its own, whatever the folder's is.
+    # No name for the project: Compose 1.29, which Debian 12 has, knows none. The volume has its own instead.
     volume = {"name": f"edgewright-{options.model}-{options.target}"}
     return {"services": {"agent": agent}, "volumes": {"state": volume}}
 
