@@ -16,6 +16,7 @@ _MIB = 1024 * 1024
 _REMOVAL_S = 60.0
 _LOG_LINES = 20
 _OUTPUT_BYTES = 64 * 1024
+_ENDED, _KILLED = 409, 137  # the engine's answer about a container that has ended; the status of what was killed
 
 
 class ContainerRun:
@@ -76,9 +77,19 @@ class ContainerRun:
         self._engine.client.close()
 
     def execute(self, words: Sequence[str], timeout_s: float) -> Ended:
-        """Run a command within; an engine that is silent for longer than ``silence_s`` is one that refuses."""
+        """Run a command within; an engine that is silent for longer than ``silence_s`` is one that refuses.
+
+        In a container that has ended the command fails, as it does in one that ends meanwhile.
+        """
+        from docker.errors import APIError  # type: ignore[import-untyped]
+
         with self._engine.errors(f"asking {self._image}"):
-            done = self._container.exec_run(list(words))
+            try:
+                done = self._container.exec_run(list(words))
+            except APIError as cause:
+                if cause.status_code != _ENDED:
+                    raise
+                return Ended(_KILLED, str(cause.explanation))
         return Ended(int(done.exit_code), done.output[-_OUTPUT_BYTES:].decode("utf-8", "replace"))
 
     def is_running(self) -> bool:
@@ -104,7 +115,7 @@ class ContainerRun:
         with self._engine.errors(f"stopping {self._image}"):
             self._container.stop(timeout=int(timeout_s))
             status = int(self._state().get("ExitCode", -1))
-        return None if status == 137 else status  # killed when the time was over
+        return None if status == _KILLED else status  # killed when the time was over
 
     def log(self) -> str:
         """The last lines of the container."""
