@@ -26,8 +26,11 @@ def load_json(data: bytes, place: str, error: type[EdgewrightError]) -> object:
         EdgewrightError: Of the given class, naming the place, when the bytes are not such JSON.
     """
 
-    def no_constant(text: str) -> object:
-        raise ValueError(f"{text} is not a JSON number")
+    def finite(text: str) -> float:
+        number = float(text)
+        if not math.isfinite(number):
+            raise ValueError(f"{text} is not a finite number")
+        return number
 
     def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -38,7 +41,9 @@ def load_json(data: bytes, place: str, error: type[EdgewrightError]) -> object:
         return found
 
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=no_duplicates, parse_constant=no_constant)
+        return json.loads(
+            data.decode("utf-8"), object_pairs_hook=no_duplicates, parse_float=finite, parse_constant=finite
+        )
     except (ValueError, RecursionError) as cause:
         raise error(f"{place} is not valid JSON ({cause}).") from cause
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgewright.device.frames import Frame, FrameError, load_finite
+from edgewright.device.frames import Frame, FrameError
 from edgewright.errors import DataError, DeadlineError, EdgewrightError
+from edgewright.strict_json import load_json
 
 JSON = "application/json"
 CONTENT_TYPES = {JSON: b"", "application/x-npy": b"\x93NUMPY", "image/png": b"\x89PNG", "image/jpeg": b"\xff\xd8\xff"}
@@ -84,7 +85,7 @@ def read_reply(frame: Frame) -> Reply:
         raise _trouble(frame.head)
     if frame.kind != "answer":
         raise FrameError(f"a worker answered with a message of the kind {frame.kind!r:.40}.")
-    answers = load_finite(frame.body, "a worker's answer")
+    answers = load_json(frame.body, "a worker's answer", FrameError)
     if not isinstance(answers, list) or not 1 <= len(answers) <= MOST_SAMPLES:
         raise FrameError(f"a worker's answer must be a list of 1 to {MOST_SAMPLES} objects.")
     if not all(

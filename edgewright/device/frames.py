@@ -7,13 +7,13 @@ no such message ends the connection.
 from __future__ import annotations
 
 import json
-import math
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from edgewright.errors import EdgewrightError
+from edgewright.strict_json import load_json
 
 HEAD_MAX_BYTES = 1 << 17
 """Longest head: a figure for each sample of a request fits."""
@@ -83,27 +83,8 @@ class FrameReader:
             yield Frame(_parse_head(head), body)
 
 
-def load_finite(data: bytes, place: str) -> object:
-    """Parse JSON in which every number is finite: what is passed on is JSON again.
-
-    Raises:
-        FrameError: The bytes are not such JSON.
-    """
-    try:
-        return json.loads(data, parse_float=_finite, parse_constant=_finite)
-    except (ValueError, RecursionError) as cause:
-        raise FrameError(f"{place} is not valid JSON ({cause}).") from cause
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is not finite")
-    return number
-
-
 def _parse_head(data: bytes) -> Mapping[str, Any]:
-    head = load_finite(data, "a message's head")
+    head = load_json(data, "a message's head", FrameError)
     if not isinstance(head, dict) or not isinstance(head.get("kind"), str):
         raise FrameError("a message's head must be an object with a kind.")
     return head

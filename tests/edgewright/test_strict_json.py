@@ -23,8 +23,8 @@ def test_canonical_bytes_come_back_to_the_same_value_and_bytes(value: object) ->
 
 @pytest.mark.parametrize(
     "data",
-    [b'{"a": 1, "a": 2}', b'{"a": NaN}', b"[Infinity]", b"\xff", b"", b"{", b"[" * 100_000, b'{"a": 1} x'],
-    ids=["twice", "nan", "infinity", "no utf-8", "empty", "cut", "deep", "tail"],
+    [b'{"a": 1, "a": 2}', b'{"a": NaN}', b"[Infinity]", b"[-1e999]", b"\xff", b"", b"{", b"[" * 100_000, b'{"a": 1} x'],
+    ids=["twice", "nan", "infinity", "too large", "no utf-8", "empty", "cut", "deep", "tail"],
 )
 def test_loose_json_is_refused(data: bytes) -> None:
     with pytest.raises(BundleError, match="here is not valid JSON"):
