@@ -12,6 +12,7 @@ from edgewright.pipeline.built import TargetBuild
 from edgewright.pipeline.judging import Decision
 from edgewright.pipeline.model_engine import engine_of
 from edgewright.pipeline.signing.attestation import attest, make_attestation
+from edgewright.pipeline.signing.bundles import mend_bundles
 from edgewright.pipeline.signing.expiry import Refreshed, refresh
 from edgewright.pipeline.signing.healing import heal_updates
 from edgewright.pipeline.signing.publisher import Signing, say_development, sign_champion
@@ -78,12 +79,16 @@ def refresh_metadata(workspace: Workspace, tracking: Tracking) -> Refreshed | No
 
 @task(name="heal-updates", **STAGE_OPTIONS)
 def mend_updates(workspace: Workspace, tracking: Tracking) -> tuple[list[str], list[str]]:
-    """Brings aliases, signed metadata and the registry's copy of it into line; what was done, and what is for people."""
+    """Brings aliases, signed metadata and what devices fetch into line; what was done, and what is for people."""
     repository = open_repository(workspace)
     done, open_ = heal_updates(repository, tracking)
-    if done and (generation := repository.read()) is not None and generation.is_development:
+    generation = repository.read()
+    if generation is None:
+        return done, open_
+    if done and generation.is_development:
         say_development(get_run_logger().warning)
-    return done, open_
+    sent, lost = mend_bundles(tracking, generation, workspace.store)
+    return [*done, *sent], [*open_, *lost]
 
 
 def _say_error(text: str) -> None:
