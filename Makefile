@@ -42,7 +42,7 @@ demo: $(STAMP) ## real data to a model running on a device, in some minutes
 
 test: lint $(KERAS_STAMP) ## what CI runs: lint, then every test that is not slow
 	$(BIN)/python -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile --ignore tests/e2e
-	$(BIN)/python -m pytest -q -m "not slow" tests/e2e
+	$(BIN)/python -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile tests/e2e
 
 test-all: lint $(KERAS_STAMP) ## adds the slow tiers: kills, servers, long simulations
 	$(BIN)/python -m pytest -q

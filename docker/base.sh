@@ -74,6 +74,7 @@ case $1 in
 esac
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-315532800}
 umask 022
+mkdir -p "$(dirname "$2")"
 work=$(mktemp --directory)
 trap 'rm -rf "$work" "$2.part"' EXIT
 timeout --kill-after=5 "${EDGEWRIGHT_BASE_TIMEOUT_S:-900}" mmdebstrap --quiet --mode=root --variant=extract --format=tar \

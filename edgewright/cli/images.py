@@ -65,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if arguments.model == LOCK:
         return images_lock.run(arguments)
+    if arguments.compose and not arguments.compose.parent.is_dir():
+        raise UsageError(f"--compose {arguments.compose}: there is no folder {arguments.compose.parent}. Make it first.")
     if (arguments.build or arguments.compose) and not arguments.target:
         raise UsageError("--build and --compose are about one target: name it with --target.")
     if arguments.push and not arguments.build:

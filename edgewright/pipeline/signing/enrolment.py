@@ -16,6 +16,8 @@ from edgewright.pipeline.tracking import Tracking, download, get_version
 from edgewright.signed_release import SignedRelease, role_name
 
 CONFIGURATION, ROOT, FACTORY = "agent.toml", "root.json", "factory"
+# Whatever the umask: the agent reads them as another user, in a container for one, and nothing in them is secret.
+_FOLDER_MODE, _FILE_MODE = 0o755, 0o644
 
 
 def write_enrolment(
@@ -48,7 +50,9 @@ def write_enrolment(
             f"nothing is signed for {model}.{target}: promote a release (`edgewright promote`), or, where its key is "
             f"offline, sign its champion (`edgewright release sign {model} --target {target}`)."
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        folder.chmod(_FOLDER_MODE)
     version = get_version(tracking, model, target, release.version)
     with tempfile.TemporaryDirectory(prefix=".enrol-", dir=folder) as scratch:
         fetched = download(tracking, version, "bundle", Path(scratch))
@@ -61,7 +65,11 @@ def write_enrolment(
         made.mkdir()
         for file in release.files:
             shutil.copyfile(fetched / file.name, made / file.name)
+            (made / file.name).chmod(_FILE_MODE)
+        made.chmod(_FOLDER_MODE)
         made.replace(folder / FACTORY)
     replace_file(folder / ROOT, generation.files[f"{generation.root.version}.root.json"])
     replace_file(folder / CONFIGURATION, configuration.encode())
+    for name in (ROOT, CONFIGURATION):
+        (folder / name).chmod(_FILE_MODE)
     return release

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,16 @@ def test_a_device_begins_with_the_newest_root_and_the_signed_bundle(signed: Work
     }
     with pytest.raises(UsageError, match="holds an enrolment already"):
         enrol(signed, tmp_path / "device")
+
+
+def test_the_agent_can_read_it_whatever_the_umask(signed: Workshop, tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        enrol(signed, tmp_path / "device")
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o777 for path in [tmp_path / "device", *(tmp_path / "device").rglob("*")]}
+    assert modes == {path: 0o755 if path.is_dir() else 0o644 for path in modes}
 
 
 def test_without_a_signature_there_is_no_enrolment(workshop: Workshop, tmp_path: Path) -> None:
