@@ -117,8 +117,7 @@ def _build(
         return _read_back(name, len(base.layers), engine)
     finally:
         engine.forget(name)
-        engine.forget(base_name)
-        engine.forget_unnamed([layer.diff_id for layer in base.layers])
+        engine.forget_built_on(base_name)
 
 
 def _load_base(spec: ImageSpec, base: BaseImage, name: str, scratch: OciLayout, engine: ContainerEngine) -> None:

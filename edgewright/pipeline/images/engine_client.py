@@ -157,16 +157,19 @@ class ContainerEngine:
         with suppress(DockerException, RequestException):
             self.client.images.remove(reference, force=True)
 
-    def forget_unnamed(self, diff_ids: list[str]) -> None:
-        """Remove what a build that failed left: images that nobody named or pulled and that stand on these layers."""
+    def forget_built_on(self, reference: str) -> None:
+        """Remove an image and what a build that failed left on it: images whose parents lead there."""
         from docker.errors import DockerException
         from requests.exceptions import RequestException
 
         with suppress(DockerException, RequestException):
-            for image in self.client.images.list(all=True, filters={"dangling": True}):
-                is_pulled = bool(image.attrs.get("RepoDigests"))  # by its digest: it has no name then
-                if not is_pulled and image.attrs.get("RootFS", {}).get("Layers", [])[: len(diff_ids)] == diff_ids:
-                    self.forget(image.id)
+            parents = {each.id: each.attrs.get("Parent") for each in self.client.images.list(all=True)}
+            generations = [{self.client.images.get(reference).id}]
+            while generations[-1]:
+                generations.append({each for each, parent in parents.items() if parent in generations[-1]})
+            for each in (each for children in generations[:0:-1] for each in children):  # the youngest first
+                self.forget(each)
+        self.forget(reference)
 
 
 def find_engine() -> ContainerEngine | None:

@@ -67,7 +67,7 @@ def test_an_image_without_a_bundle_and_twice(engine: ContainerEngine, parts: Ima
     assert [layer.name for layer in images[0].layers] == ["base", "wheels", "application"]
 
 
-def test_an_image_that_somebody_pulled_by_its_digest_survives_a_build_on_the_same_base(
+def test_what_somebody_pulled_by_its_digest_or_built_without_a_name_survives_a_build_on_the_same_base(
     engine: ContainerEngine, registry: Running, parts: ImageParts, tmp_path: Path
 ) -> None:
     layout = OciLayout.create(tmp_path / "layout")
@@ -76,10 +76,14 @@ def test_an_image_that_somebody_pulled_by_its_digest_survives_a_build_on_the_sam
     pushed = ImageRegistry(address).push(layout, build_index([image], layout, "a:1").digest, "1")
     engine.client.api.pull(pushed.address.pull)
     pulled = engine.client.images.get(pushed.address.pull).id
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "Dockerfile").write_text(f"FROM {pushed.address.pull}\nLABEL mine=yes\n")
+    own, _ = engine.client.images.build(path=str(tmp_path / "own"))
     try:
         build_image_with_engine(spec_of(make_bundle(tmp_path / "bundle")), layout, parts, engine, FILE)
-        assert [each.id for each in engine.client.images.list()] == [pulled]
+        assert {each.id for each in engine.client.images.list()} == {pulled, own.id}
     finally:
+        engine.forget(own.id)
         engine.forget(pulled)
 
 
