@@ -19,7 +19,7 @@ from edgewright.pipeline.images.release_record import ReleaseImages
 from edgewright.pipeline.tracking import TrackingServer
 from edgewright.pipeline.workspace import open_workspace
 from flows.variants import call, submit
-from tasks.build_image import build_image, plan_images, push_images, put_together, record
+from tasks.build_image import build_image, check_registry, plan_images, push_images, put_together, record
 from tasks.page import show_table, show_text
 
 BUILT, PARTLY, NOTHING, REFUTED = "Images built", "Partly built", "No image", "Proof failed"
@@ -37,8 +37,12 @@ Base = Annotated[
     str,
     Field(
         max_length=300,
-        description="what the images stand on, by its digest, e.g. python@sha256:…; empty for the bases of docker/base.sh",
+        description="what the images stand on, by its digest: python@sha256:… of a registry, oci:FOLDER@sha256:… of a "
+        "layout; empty for the bases of docker/base.sh",
     ),
+]
+WithBundle = Annotated[
+    bool, Field(description="the release's bundle is in the images: a device serves it before it was ever online")
 ]
 Builder = Annotated[
     Literal["auto", "engine", "layout"],
@@ -56,6 +60,7 @@ def release_images(
     push: Push = None,
     base: Base = "",
     builder: Builder = "auto",
+    with_bundle: WithBundle = True,
     targets_file: str = TARGETS_FILE,
 ) -> State[Any]:
     """Builds the images of a release, proves them, and puts them on record; devices are told nothing.
@@ -67,6 +72,7 @@ def release_images(
         push: Where they go beside the workspace's layout.
         base: What they stand on.
         builder: What builds them.
+        with_bundle: Whether they hold the release's bundle; without it nothing can be proven.
         targets_file: Where targets are described, for releases that do not say.
 
     Returns:
@@ -75,14 +81,17 @@ def release_images(
 
     Raises:
         RegistryError: There is no such release, or the registry cannot be reached.
-        ImageError: The registry of images refuses, or broke off: run it again, it goes on.
+        ImageError: The registry of images refuses, which shows before anything is built, or broke off: run it again, it
+            goes on.
     """
     workspace = open_workspace()
     with TrackingServer(workspace.home) as server:
         tracking = server.wait()
         plan: ReleasePlan = call(plan_images, tracking, model, target, version, targets_file)
+        if push:
+            call(check_registry, plan, push)
         futures = [
-            submit(build_image, workspace, tracking, member, base, builder, member.platform.name)
+            submit(build_image, workspace, tracking, member, base, builder, with_bundle, member.platform.name)
             for member in plan.members
         ]
         members, missing = _results(plan, [future.wait() or future.state for future in futures])
@@ -130,7 +139,7 @@ def _show(plan: ReleasePlan, members: Sequence[BuiltMember]) -> None:
             "platform": each.platform,
             "release": each.version,
             "size MiB": round(each.image.size_bytes / 1024**2, 1),
-            "of it the model KiB": round(each.image.layers[-1].size_bytes / 1024, 1),
+            "of it the model KiB": round(each.image.bundle_bytes / 1024, 1),
             "healthy after s": round(each.proof.figures.get("start_to_healthy_s", 0.0), 2) or "not measured",
             "proof": each.proof.describe(),
             "built by": each.built_by,

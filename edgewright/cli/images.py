@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,13 @@ def add_words(parser: argparse.ArgumentParser) -> None:
         "--base",
         default="",
         metavar="IMAGE",
-        help="with --build: what they stand on, by digest, e.g. python@sha256:… (default: what docker/base.sh made)",
+        help="with --build: what they stand on, by digest: python@sha256:…, or oci:FOLDER@sha256:… of a layout "
+        "(default: what docker/base.sh made)",
+    )
+    parser.add_argument(
+        "--without-bundle",
+        action="store_true",
+        help="with --build: runtime and agent alone, without the release's bundle",
     )
     parser.add_argument(
         "--builder",
@@ -40,6 +46,12 @@ def add_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compose", type=Path, metavar="FILE", help="write a device's compose file for the target")
     parser.add_argument(
         "--device", action="append", default=[], metavar="PATH", help="with --compose: e.g. /dev/video0"
+    )
+    parser.add_argument(
+        "--cpus",
+        type=float,
+        metavar="N",
+        help="with --compose: processors, where the board has fewer than two",
     )
     parser.add_argument(
         "--group", action="append", default=[], metavar="ID", help="with --compose: group that may open it, e.g. 44"
@@ -66,9 +78,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.model == LOCK:
         return images_lock.run(arguments)
     if arguments.compose and not arguments.compose.parent.is_dir():
-        raise UsageError(f"--compose {arguments.compose}: there is no folder {arguments.compose.parent}. Make it first.")
+        raise UsageError(
+            f"--compose {arguments.compose}: there is no folder {arguments.compose.parent}. Make it first."
+        )
     if (arguments.build or arguments.compose) and not arguments.target:
         raise UsageError("--build and --compose are about one target: name it with --target.")
+    if arguments.cpus is not None and not 0.01 <= arguments.cpus <= 1024:
+        raise UsageError(f"--cpus {arguments.cpus:g}: from 0.01 to 1024, as engines count processors.")
     if arguments.push and not arguments.build:
         raise UsageError("--push goes with --build: the images are built, which gives the same again, and then pushed.")
     status = _build(arguments) if arguments.build else 0
@@ -103,6 +119,7 @@ def _build(arguments: argparse.Namespace) -> int:
             arguments.push,
             arguments.base,
             arguments.builder,
+            not arguments.without_bundle,
             str(arguments.targets),
             return_state=True,
         )
@@ -171,7 +188,7 @@ def _write_compose(arguments: argparse.Namespace) -> None:
         f"version {member.version.version}",
         images.pull,
         member.platform.name,
-        member.limits,
+        member.limits if arguments.cpus is None else replace(member.limits, cpus=arguments.cpus),
         tuple(arguments.device),
         tuple(arguments.group),
         command=f"edgewright images {model} --target {target} --compose {arguments.compose.name}",

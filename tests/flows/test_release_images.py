@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from edgewright.pipeline.images.confinement import Limits
 from edgewright.pipeline.images.engine_client import EngineFailedError
 from edgewright.pipeline.images.image_registry import Pushed
 from edgewright.pipeline.images.oci_layout import OciLayout
-from edgewright.pipeline.images.proof import Proof
+from edgewright.pipeline.images.proof import Proof, prove_image
+from edgewright.pipeline.images.registry_account import Account
 from edgewright.pipeline.images.registry_address import Address
 from edgewright.pipeline.tracking import ModelVersion, RunRecord, Tracking, get_version, log_run, register
 from edgewright.pipeline.workspace import open_workspace
+from fake_image_registry import fake_registry
 from image_parts import make_bundle, make_parts
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -35,7 +38,7 @@ TAG = "edgewright.image."
 @pytest.fixture
 def model(request: pytest.FixtureRequest) -> str:
     """A model of each test's own."""
-    return request.node.name.replace("_", "-")[-60:].strip("-")
+    return re.sub(r"\W|_", "-", request.node.name)[-60:].strip("-")
 
 
 @pytest.fixture
@@ -138,6 +141,20 @@ def test_bills_and_figures_lie_beside_the_run(registry: Tracking, model: str, re
     assert metrics["image_start_s"] == 0.9 and metrics["image_size_mib"] > 0
 
 
+def test_by_choice_the_bundle_stays_out_and_nothing_is_said_to_be_proven(
+    registry: Tracking, model: str, released: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "prove_image", prove_image)
+    released("here")
+    state = run(model, with_bundle=False)
+    assert state.name == "Images built" and "Not proven here: linux/amd64" in state.message
+    tags = get_version(registry, model, "here", 1).tags
+    assert tags[f"{TAG}proof.linux-amd64"].startswith("not proven here: it holds no bundle")
+    layout = OciLayout(open_workspace().home / "images")
+    manifest = layout.document(layout.find(tags[f"{TAG}linux-amd64"]), "manifest")
+    assert len(manifest["layers"]) == 3, "base, wheels, application"
+
+
 def test_again_gives_the_same_index(registry: Tracking, model: str, released: Callable[..., Any]) -> None:
     released("here", "board")
     found = []
@@ -200,13 +217,42 @@ def test_an_engine_that_dies_fails_the_run_and_nothing_is_recorded(
     assert not [key for key in get_version(registry, model, "here", 1).tags if key.startswith(TAG)]
 
 
-def test_a_push_that_fails_names_nothing(
-    registry: Tracking, model: str, released: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("push", "message"),
+    [
+        ("http://127.0.0.1:1/team", "Do it again: what it has is not sent twice"),
+        ("registry.example/team:4", "names one image, and no place to push images to"),
+        ("registry.example:99999/team", "repository, tag and digest come with each image"),
+    ],
+    ids=["nobody", "image", "port"],
+)
+def test_where_nothing_can_be_pushed_nothing_is_built(
+    push: str,
+    message: str,
+    registry: Tracking,
+    model: str,
+    released: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     released("here")
-    state = run(model, push="http://127.0.0.1:1/team")
+    built: list[object] = []
+    monkeypatch.setattr(images, "build_image", lambda *given: built.append(given))
+    state = run(model, push=push)
     assert state.is_failed()
-    with pytest.raises(ImageError, match="Do it again: what it has is not sent twice"):
+    with pytest.raises(ImageError, match=message):
+        state.result()
+    assert built == []
+    assert not [key for key in get_version(registry, model, "here", 1).tags if key.startswith(TAG)]
+
+
+def test_a_push_that_fails_names_nothing(registry: Tracking, model: str, released: Callable[..., Any]) -> None:
+    released("here")
+    with fake_registry() as running:
+        running.fault = lambda each: each.command == "PUT" and each.answer(507, b"no room", Connection="close")
+        state = run(model, push=f"http://{running.host}/team")
+        assert running.methods("/uploads/")[:2] == ["POST", "DELETE"], "it was asked before"
+    assert state.is_failed()
+    with pytest.raises(ImageError, match="answered 507 to PUT"):
         state.result()
     assert not [key for key in get_version(registry, model, "here", 1).tags if key.startswith(TAG)]
 
@@ -216,9 +262,17 @@ def test_where_to_pull_is_a_tag(
 ) -> None:
     from tasks import build_image
 
+    checked: list[str] = []
+    monkeypatch.setenv("EDGEWRIGHT_REGISTRY_USERNAME", "robot")
+    monkeypatch.setenv("EDGEWRIGHT_REGISTRY_PASSWORD", "a-word-for-a-trial")
+
     class Registry:
-        def __init__(self, address: Address) -> None:
+        def __init__(self, address: Address, account: Account | None) -> None:
+            assert account == Account.of("robot", "a-word-for-a-trial"), "the environment's, for what is pushed to"
             self.address = address
+
+        def check_may_push(self) -> None:
+            checked.append(self.address.pull)
 
         def push(self, layout: OciLayout, reference: str, tag: str) -> Pushed:
             return Pushed(Address(self.address.host, self.address.repository, "", reference), tag, 7, 0)
@@ -227,6 +281,7 @@ def test_where_to_pull_is_a_tag(
     released("here")
     run(model, push="registry.example:5000/team")
     tags = get_version(registry, model, "here", 1).tags
+    assert checked == [f"registry.example:5000/team/{model}.here"]
     assert tags[f"{TAG}pull"] == f"registry.example:5000/team/{model}.here@{tags[f'{TAG}index']}"
     run(model)
     assert get_version(registry, model, "here", 1).tags == tags, "the same index is still where it went"

@@ -153,7 +153,7 @@ def spec_of(bundle: Bundle | None, platform: str = "linux/amd64", **changes: Any
         "threads": 2,
         "bundle": None if bundle is None else bundle.folder,
         "verdict": "pass",
-        "provenance": ProvenanceFacts("b1", "tiny", "e" * 64, "c" * 40, "d" * 64, "run1"),
+        "provenance": ProvenanceFacts("b1", "tiny", "e" * 64, "c" * 40, "d" * 64, "run1", "a" * 40),
         "source_date_epoch": 1_750_000_000,
     }
     return ImageSpec(**{**asked, **changes})

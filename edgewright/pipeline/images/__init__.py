@@ -9,7 +9,8 @@
 - ``layer``, ``descriptor``, ``oci_layout``, ``layout_writer``: the image format, on the disk.
 - ``proof``: an image is started under its limits and must answer. ``confinement`` says what runs it: ``container_run``, or
   ``chroot_run`` with ``chroot_start`` and ``control_group``; ``emulation``: foreign processors.
-- ``image_registry``, ``registry_session``, ``registry_address``: to and from a registry of images.
+- ``image_registry``, ``registry_repository``, ``registry_session``, ``registry_account``, ``registry_address``,
+  ``registry_answer``: to and from a registry of images.
 - ``sbom``, ``os_packages``: what is in an image. ``provenance``: where it comes from.
 - ``edge_compose``: what a device's engine starts it by.
 """

@@ -6,27 +6,26 @@ by layer as it is; one more layer brings the standard library's bytecode, which 
 
 from __future__ import annotations
 
-import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgewright.errors import ImageError
+from edgewright.pipeline.images.base_files import LIBRARY, overlay, read_entries
+from edgewright.pipeline.images.base_python import PythonPackage, python_packages, python_version
 from edgewright.pipeline.images.bytecode import bytecode, bytecode_path
-from edgewright.pipeline.images.descriptor import LAYER, Descriptor, parse_descriptor
-from edgewright.pipeline.images.layer import KINDS, OPAQUE, WHITEOUT, Entry, Tree, read_members
+from edgewright.pipeline.images.descriptor import LAYER, Descriptor, check_digest, parse_descriptor
+from edgewright.pipeline.images.layer import Entry, Tree
 from edgewright.pipeline.images.layout_writer import LayoutWriter
-from edgewright.pipeline.images.oci_layout import OciLayout
+from edgewright.pipeline.images.oci_layout import OciLayout, listed
 from edgewright.pipeline.images.os_packages import OsPackage, read_packages
 from edgewright.pipeline.images.platform import PYTHON_VERSION, Platform
 
 _PYTHONS = (f"usr/local/bin/python{PYTHON_VERSION}", f"usr/bin/python{PYTHON_VERSION}")
-_LIBRARY = re.compile(rf"usr/(local/)?lib/python(3|{re.escape(PYTHON_VERSION)})/.*\.py")
 _NOT_COMPILED = re.compile(r".*/(test|tests|lib2to3|idlelib|ensurepip|site-packages)/.*")
 _DROPPED = ("dev/", "proc/", "sys/", "run/", "var/cache/", "var/lib/apt/", "var/log/")
-_COPYRIGHT = re.compile(r"usr/share/doc/[^/]+/copyright")
 # Other builders' layers that hold the same tar files.
 _LAYERS = (LAYER, "application/vnd.docker.image.rootfs.diff.tar.gzip", "application/vnd.oci.image.layer.v1.tar")
 
@@ -67,6 +66,8 @@ class BaseImage:
         environment: Variables that it sets.
         packages: Packages of the distribution in it.
         distribution: Name and version: ``debian-12``.
+        python_version: Version of a CPython that is no package of the distribution; empty where it is one.
+        python_packages: Distributions in it that are none either.
     """
 
     name: str
@@ -76,6 +77,8 @@ class BaseImage:
     environment: Mapping[str, str]
     packages: tuple[OsPackage, ...]
     distribution: str
+    python_version: str = ""
+    python_packages: tuple[PythonPackage, ...] = ()
 
 
 def base_from_tar(archive: Path, platform: Platform, writer: LayoutWriter) -> BaseImage:
@@ -93,11 +96,10 @@ def base_from_tar(archive: Path, platform: Platform, writer: LayoutWriter) -> Ba
         raise ImageError(f"{archive} is missing: make it with docker/base.sh {platform.debian} {archive}.")
     tree = Tree()
     with archive.open("rb") as stream:
-        for entry in _entries(stream):
-            if entry.path and not any(entry.path.startswith(folder) for folder in _DROPPED):
-                tree.add(entry)
+        for entry in read_entries(stream, tree.members, _DROPPED):
+            tree.add(entry)
     _add_bytecode(tree, tree.members)
-    base = _describe(archive.name, "", tree.members, platform, str(archive))
+    base = _describe(archive.name, "", tree.members, platform, str(archive), {})
     descriptor, written = writer.add_layer(tree)
     layer = LayerInfo("base", descriptor.digest, descriptor.size_bytes, written.diff_id)
     return replace(base, digest=written.diff_id, layers=(layer,))
@@ -128,8 +130,8 @@ def base_from_layout(layout: OciLayout, reference: str, platform: Platform, writ
     if not platform.matches(config):
         found = "/".join(str(config.get(key)) for key in ("os", "architecture", "variant") if config.get(key))
         raise ImageError(f"the base {reference} in {layout.root} is for {found}, the image for {platform.name}.")
-    descriptors = [parse_descriptor(each, "layer of the base") for each in manifest.get("layers", ())]
-    diff_ids = config.get("rootfs", {}).get("diff_ids", [])
+    descriptors = listed(manifest, "layers", f"the manifest of the base {reference} in {layout.root}")
+    diff_ids, variables = _diff_ids(config, reference, layout), _variables(config)
     if len(diff_ids) != len(descriptors) or any(each.media_type not in _LAYERS for each in descriptors):
         raise ImageError(
             f"the base {reference} has layers of a kind that is not known here, or not as many as it says."
@@ -141,63 +143,33 @@ def base_from_layout(layout: OciLayout, reference: str, platform: Platform, writ
         name = "base" if len(descriptors) == 1 else f"base {number}"
         layers.append(LayerInfo(name, descriptor.digest, descriptor.size_bytes, diff_id, descriptor.media_type))
         with path.open("rb") as stream:
-            _overlay(members, stream)
-    base = _describe(reference, choice[0].digest, members, platform, f"{reference} in {layout.root}")
+            overlay(members, stream)
+    name = reference.removesuffix(f", {platform.name}")  # a layout may hold one image of an index by that name
+    base = _describe(name, choice[0].digest, members, platform, f"{reference} in {layout.root}", variables)
     extra = Tree()
     _add_bytecode(extra, members)
     descriptor, written = writer.add_layer(extra)
     layers.append(LayerInfo("base bytecode", descriptor.digest, descriptor.size_bytes, written.diff_id))
-    return replace(base, layers=tuple(layers), environment=_environment(config))
-
-
-def _entries(stream: Any) -> Iterator[Entry]:
-    for member, content in read_members(stream):
-        kind = KINDS.get(member.type)
-        if kind is None:  # devices and pipes: an engine makes its own
-            continue
-        path = posixpath.normpath(member.name).lstrip("/")
-        target = member.linkname
-        if kind == "hard link":
-            target = posixpath.normpath(target).lstrip("/")
-        yield Entry("" if path == "." else path, kind, content, target, member.mode & 0o7777, (member.uid, member.gid))
-
-
-def _overlay(members: dict[str, Entry], stream: Any) -> None:
-    """Lays a layer over those below it; only what is looked at later keeps its bytes."""
-    for entry in _entries(stream):
-        folder, name = posixpath.split(entry.path)
-        if name == OPAQUE:
-            gone = [path for path in members if path.startswith(f"{folder}/")]
-        elif name.startswith(WHITEOUT):
-            hidden = posixpath.join(folder, name.removeprefix(WHITEOUT))
-            gone = [path for path in members if path == hidden or path.startswith(f"{hidden}/")]
-        else:
-            kept = _is_looked_at(entry.path)
-            members[entry.path] = entry if kept else Entry(entry.path, entry.kind, b"", entry.target)
-            continue
-        for path in gone:
-            del members[path]
-
-
-def _is_looked_at(path: str) -> bool:
-    wanted = ("var/lib/dpkg/status", "etc/os-release", "usr/lib/os-release")
-    return (
-        path in wanted
-        or path.startswith("var/lib/dpkg/status.d/")
-        or bool(_COPYRIGHT.fullmatch(path) or _LIBRARY.fullmatch(path))
-    )
+    return replace(base, layers=tuple(layers), environment=_kept_variables(variables))
 
 
 def _add_bytecode(tree: Tree, members: Mapping[str, Entry]) -> None:
     """Adds the standard library's bytecode, in the place of any that is there."""
     for path, entry in sorted(members.items()):
-        if entry.kind != "file" or not _LIBRARY.fullmatch(path) or _NOT_COMPILED.fullmatch(path):
+        if entry.kind != "file" or not LIBRARY.fullmatch(path) or _NOT_COMPILED.fullmatch(path):
             continue
         if (compiled := bytecode(entry.read(), f"/{path}")) is not None:
             tree.file(bytecode_path(path), compiled)
 
 
-def _describe(name: str, digest: str, members: Mapping[str, Entry], platform: Platform, place: str) -> BaseImage:
+def _describe(
+    name: str,
+    digest: str,
+    members: Mapping[str, Entry],
+    platform: Platform,
+    place: str,
+    variables: Mapping[str, str],
+) -> BaseImage:
     python = next((path for path in _PYTHONS if path in members), None)
     if python is None:
         raise ImageError(f"{place} has no /{_PYTHONS[1]} and no /{_PYTHONS[0]}: it is no base for an image.")
@@ -216,15 +188,38 @@ def _describe(name: str, digest: str, members: Mapping[str, Entry], platform: Pl
     )
     words = dict(re.findall(r'(?m)^(\w+)="?([^"\n]*)"?$', release.read().decode("utf-8", "replace")) if release else [])
     distribution = "-".join(word for word in (words.get("ID", "linux"), words.get("VERSION_ID", "")) if word)
-    return BaseImage(name, digest, (), f"/{python}", {}, packages, distribution)
+    version = python_version(python, members, variables)
+    found = python_packages(members)
+    return BaseImage(name, digest, (), f"/{python}", {}, packages, distribution, version, found)
 
 
 def _is_file(members: Mapping[str, Entry], path: str) -> bool:
     return path in members and members[path].kind == "file"
 
 
-def _environment(config: Mapping[str, Any]) -> dict[str, str]:
+def _diff_ids(config: Mapping[str, Any], reference: str, layout: OciLayout) -> tuple[str, ...]:
+    """The digests of the layers' contents.
+
+    Raises:
+        ImageError: The configuration has no list of them.
+    """
+    tree, place = config.get("rootfs"), f"the configuration of the base {reference} in {layout.root}"
+    found = tree.get("diff_ids") if isinstance(tree, dict) else None
+    if not isinstance(found, list):
+        raise ImageError(
+            f"{place} has no rootfs with a list of diff_ids, found {tree!r:.100}: it is damaged, or no image's."
+        )
+    return tuple(check_digest(each, place) for each in found)
+
+
+def _variables(config: Mapping[str, Any]) -> dict[str, str]:
+    """A base's variables; other builders write null where there is nothing."""
+    settings = config.get("config")
+    lines = settings.get("Env") if isinstance(settings, dict) else None
+    found = lines if isinstance(lines, list) else []
+    return dict(line.split("=", 1) for line in found if isinstance(line, str) and "=" in line)
+
+
+def _kept_variables(variables: Mapping[str, str]) -> dict[str, str]:
     """A base's own variables, but for those of its makers' tools."""
-    lines = config.get("config", {}).get("Env") or []
-    found = dict(line.split("=", 1) for line in lines if isinstance(line, str) and "=" in line)
-    return {name: value for name, value in found.items() if name in ("LANG", "PATH", "LD_LIBRARY_PATH")}
+    return {name: value for name, value in variables.items() if name in ("LANG", "PATH", "LD_LIBRARY_PATH")}

@@ -47,6 +47,9 @@ from edgewright.pipeline.images.sbom import write_bill
 from edgewright.pipeline.images.wheel_lock import LockedWheel, merge_locks, read_lock
 from edgewright.pipeline.images.wheels import add_source, add_wheel, fetch_wheels
 
+APPLICATION = "application"
+"""Name of the layer that holds edgewright."""
+
 _PACKAGE = Path(edgewright.__file__).parent
 _STAND_IN = Path(__file__).with_name("litert_stand_in.py")
 # What the wheel of edgewright holds for a device: the lower floor, the engines and the agent.
@@ -98,7 +101,7 @@ def build_image(spec: ImageSpec, out: OciLayout, parts: ImageParts) -> BuiltImag
     with out.writing() as writer:
         base = read_base(spec.platform, parts, writer)
         layers = [*base.layers, _add("wheels", wheels_tree(spec, files), writer)]
-        layers.append(_add("application", application_tree(base.python), writer))
+        layers.append(_add(APPLICATION, application_tree(base.python), writer))
         if bundle is not None:
             layers.append(_add("bundle", bundle_tree(bundle), writer))
         return finish_image(spec, base, layers, list(zip(locks, files, strict=True)), bundle, writer)
@@ -235,8 +238,16 @@ def finish_image(
     sha256 = bundle.sha256 if bundle else None
     config = image_config(spec, base, layers, image_labels(spec, base, sha256))
     image = writer.add_image(config, [layer.descriptor for layer in layers])
+    (application,) = (layer.diff_id for layer in layers if layer.name == APPLICATION)
     bill = write_bill(
-        spec.name, str(spec.version or ""), image.digest, base, wheels, edgewright.__version__, spec.source_date_epoch
+        spec.name,
+        str(spec.version or ""),
+        image.digest,
+        base,
+        wheels,
+        edgewright.__version__,
+        application,
+        spec.source_date_epoch,
     )
     asked: dict[str, str | int | None] = {
         "model": spec.model,
@@ -249,7 +260,7 @@ def finish_image(
         "sourceDateEpoch": spec.source_date_epoch,
     }
     statement = write_statement(
-        spec.name, image.digest, asked, spec.provenance, base, [wheel for wheel, _ in wheels], sha256
+        spec.name, image.digest, asked, spec.provenance, base, [wheel for wheel, _ in wheels], sha256, application
     )
     config_bytes = to_bytes(config)
     writer.entries.append(replace(image, platform=spec.platform.oci))

@@ -42,12 +42,17 @@ def bytecode(source: bytes, path: str) -> bytes | None:
         Bytes of the ``.pyc`` file; None where the source is no Python of this version, as templates are.
 
     Raises:
-        ImageError: This process runs another version of Python than the image will.
+        ImageError: This process runs another version of Python than the image will, or one that leaves out columns.
     """
     running = f"{sys.version_info.major}.{sys.version_info.minor}"
     if running != PYTHON_VERSION:
         raise ImageError(
             f"an image's bytecode is for Python {PYTHON_VERSION}, this is {running}: build with {PYTHON_VERSION}."
+        )
+    if not _has_columns():
+        raise ImageError(
+            "this Python leaves the columns of expressions out of bytecode, so an image's would be other than elsewhere: "
+            "unset PYTHONNODEBUGRANGES, start Python without -X no_debug_ranges, and build again."
         )
     try:
         with warnings.catch_warnings():
@@ -63,3 +68,8 @@ def bytecode(source: bytes, path: str) -> bytes | None:
             marshal.dumps(code, _MARSHAL_VERSION),
         )
     )
+
+
+def _has_columns() -> bool:
+    """Whether what is compiled says where in its line an expression stands: a switch of the process decides it."""
+    return all(column is not None for *_, column in compile("1", "", "eval", dont_inherit=True).co_positions())

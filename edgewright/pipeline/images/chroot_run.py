@@ -13,8 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tarfile
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -22,20 +20,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from edgewright.errors import ImageError
+from edgewright.pipeline.images.chroot_leftovers import scratch_folder
 from edgewright.pipeline.images.confinement import Ended, Limits, NotProvableError, Start
 from edgewright.pipeline.images.control_group import ControlGroup
-from edgewright.pipeline.images.descriptor import Descriptor, parse_descriptor
+from edgewright.pipeline.images.descriptor import Descriptor
 from edgewright.pipeline.images.image_spec import STATE_FOLDER, USER
-from edgewright.pipeline.images.layer import OPAQUE, WHITEOUT
-from edgewright.pipeline.images.layout_writer import no_room
 from edgewright.pipeline.images.oci_layout import OciLayout
+from edgewright.pipeline.images.unpacking import unpack_image
 
-_TOOLS = ("unshare", "nsenter", "mount")
+_TOOLS = ("unshare", "nsenter", "mount", "setpriv")
 _NAMESPACES = ("--mount", "--pid", "--net", "--ipc", "--uts")
 _LOG_BYTES = 8192
 _OUTPUT_CHARACTERS = 64 * 1024
 _READY_S = 10.0
+# Ends with the thread that starts it, however that ends; what runs in its namespaces ends with it (`chroot_start`).
+_MORTAL = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 class ChrootRun:
@@ -43,6 +42,7 @@ class ChrootRun:
 
     Attributes:
         runner: The kernel's name and version.
+        limits: What it runs under: no more processors than this process may use.
     """
 
     def __init__(self, layout: OciLayout, image: Descriptor, limits: Limits, start: Start) -> None:
@@ -62,29 +62,31 @@ class ChrootRun:
             why = f"{', '.join(missing)} is missing" if missing else "this process is not root"
             raise NotProvableError(f"no container engine answers, and without one only root can confine it: {why}.")
         self.runner = f"Linux {os.uname().release.partition('-')[0]}, no engine"
-        self._layout, self._image, self._limits, self._start = layout, image, limits, start
+        self.limits = limits.within(len(os.sched_getaffinity(0)))
+        self._layout, self._image, self._start = layout, image, start
         self._environment: dict[str, str] = {}
         self._stack = ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         with self._stack as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgewright-proof-")))
-            self._group = stack.enter_context(ControlGroup(self._limits))
+            folder = stack.enter_context(scratch_folder())
+            self._group = stack.enter_context(ControlGroup(self.limits))
             root, state = folder / "root", folder / "state"
-            config = self._unpack(root)
+            config = unpack_image(self._layout, self._image, root)
             self._environment = {
                 **dict(line.split("=", 1) for line in config.get("Env", ())),
                 **self._start.environment,
             }
             user = _user(config)
-            state.mkdir(mode=0o750)
+            state.mkdir()
+            state.chmod(0o750)  # whatever the umask is
             os.chown(state, user, user)
             asked = {
                 "root": str(root),
                 "state": str(state),
                 "state_mount": STATE_FOLDER,
-                "tmp_mib": self._limits.tmp_mib,
+                "tmp_mib": self.limits.tmp_mib,
                 "user": user,
                 "mark": str(folder / "confined"),
                 "member_files": [str(path) for path in self._group.member_files],
@@ -96,7 +98,7 @@ class ChrootRun:
             begin = [sys.executable, "-m", "edgewright.pipeline.images.chroot_start", str(folder / "start.json")]
             with self._log_file.open("wb") as log:
                 self._process = subprocess.Popen(
-                    ["unshare", *_NAMESPACES, "--fork", "--kill-child", *begin],
+                    [*_MORTAL, "unshare", *_NAMESPACES, "--fork", "--kill-child", *begin],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -123,7 +125,7 @@ class ChrootRun:
         command += ["--setuid", str(USER), "--setgid", str(USER), "--", program, *words[1:]]
         try:
             done = subprocess.run(
-                ["sh", "-c", f'{enter}; exec "$@"', "sh", *command],
+                [*_MORTAL, "sh", "-c", f'{enter}; exec "$@"', "sh", *command],
                 env={**self._environment, "PATH": f"{self._environment.get('PATH', '')}:{os.environ.get('PATH', '')}"},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -162,23 +164,6 @@ class ChrootRun:
         """The last it said."""
         return self._log_file.read_bytes()[-_LOG_BYTES:].decode("utf-8", "replace")
 
-    def _unpack(self, root: Path) -> dict[str, Any]:
-        """Lay the layers over each other; returns the configuration."""
-        manifest = self._layout.document(self._image, "manifest")
-        described = self._layout.document(parse_descriptor(manifest.get("config"), "manifest"), "configuration")
-        root.mkdir(mode=0o755)
-        with no_room(root):
-            for number, each in enumerate(manifest.get("layers", ()), 1):
-                path = self._layout.check(parse_descriptor(each, "manifest"), f"layer {number}")
-                try:
-                    with tarfile.open(path) as archive:
-                        for member in archive:
-                            _unpack_member(archive, member, root)
-                except tarfile.TarError as cause:
-                    raise ImageError(f"layer {number} of {self._image.digest} cannot be unpacked: {cause}.") from cause
-        config: dict[str, Any] = described.get("config", {})
-        return config
-
     def _wait_confined(self) -> None:
         """Wait until the process is about to become the agent: only then are its namespaces complete."""
         stop_at = time.monotonic() + _READY_S
@@ -214,24 +199,6 @@ class ChrootRun:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait(_READY_S)
-
-
-def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> None:
-    folder, _, name = member.name.rstrip("/").rpartition("/")
-    if name.startswith(WHITEOUT):
-        hidden = root / folder if name == OPAQUE else root / folder / name.removeprefix(WHITEOUT)
-        if not hidden.resolve().is_relative_to(root.resolve()):
-            raise tarfile.OutsideDestinationError(member, str(hidden))
-        for path in [hidden] if name != OPAQUE else list(hidden.iterdir()):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-        return
-    there = root / member.name
-    if not member.isdir() and os.path.lexists(there) and (there.is_symlink() or not there.is_dir()):
-        there.unlink()
-    archive.extract(member, root, numeric_owner=True, filter="tar")
 
 
 def _user(config: dict[str, Any]) -> int:

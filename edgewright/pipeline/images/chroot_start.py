@@ -2,6 +2,8 @@
 
 ``python -m edgewright.pipeline.images.chroot_start FILE``, a JSON file that says what. As root; nothing is undone:
 mounts, processes and network vanish with the namespaces.
+
+What goes wrong before the mark is written is the set-up's fault: it says nothing of the image.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import ctypes
 import fcntl
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -18,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 _SET_FLAGS, _UP = 0x8914, 0x41  # SIOCSIFFLAGS; IFF_UP | IFF_RUNNING
-_DROP_BOUNDING, _NO_NEW_PRIVILEGES, _AMBIENT, _CLEAR_AMBIENT = 24, 38, 47, 4
+_END_WITH_PARENT, _DROP_BOUNDING, _NO_NEW_PRIVILEGES, _AMBIENT, _CLEAR_AMBIENT = 1, 24, 38, 47, 4
 _CAPABILITIES = 64
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 
@@ -26,6 +29,7 @@ _DEVICES = ("null", "zero", "full", "random", "urandom")
 def main(file: str) -> None:
     """Never returns: the process becomes what the file names."""
     asked: dict[str, Any] = json.loads(Path(file).read_text())
+    os.umask(0o022)
     root = Path(asked["root"])
     for path in asked["member_files"]:
         Path(path).write_text("0")
@@ -34,8 +38,8 @@ def main(file: str) -> None:
     with Path(asked["mark"]).open("w") as mark:
         os.chroot(root)
         os.chdir(asked["state_mount"])
-        os.umask(0o022)
         _give_up(asked["user"])
+        _check_state()
         mark.write("confined")  # what happens from here on is the image's doing
     os.execve(asked["command"][0], asked["command"], asked["environment"])
 
@@ -77,6 +81,20 @@ def _give_up(user: int) -> None:
     os.setgroups([])
     os.setgid(user)
     os.setuid(user)
+    # Asked for again: the change of user takes away what unshare's --kill-child asked for.
+    if libc.prctl(_END_WITH_PARENT, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "parent-death signal")
+
+
+def _check_state() -> None:
+    """Look, as the image's user, at what was made here for it: the state, which this process stands in, and the mount.
+
+    The folders on the way there are the image's, and its own doing.
+    """
+    if not os.access(".", os.R_OK | os.W_OK | os.X_OK):
+        raise PermissionError(f"user {os.getuid()} may not use the folder of the state that was made here")
+    if os.statvfs("/").f_flag & os.ST_NOEXEC:
+        raise PermissionError("nothing may be executed below TMPDIR")
 
 
 if __name__ == "__main__":

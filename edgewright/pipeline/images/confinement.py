@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -12,6 +12,7 @@ from edgewright.errors import EdgewrightError
 LEAST_MEMORY_MIB = 512
 TMP_MIB = 64
 PIDS = 256
+_LEAST_CPUS = 2.0
 
 
 class NotProvableError(EdgewrightError):
@@ -33,7 +34,7 @@ class Limits:
     """
 
     memory_mib: int = LEAST_MEMORY_MIB
-    cpus: float = 2.0
+    cpus: float = _LEAST_CPUS
     tmp_mib: int = TMP_MIB
     pids: int = PIDS
 
@@ -42,14 +43,19 @@ class Limits:
         """How ``/tmp`` is mounted."""
         return f"size={self.tmp_mib}m,mode=1777,noexec,nosuid,nodev"
 
+    def within(self, processors: int) -> Limits:
+        """The same, but no more processors than there are: more than that, an engine refuses to grant."""
+        return replace(self, cpus=min(self.cpus, float(processors)))
 
-def limits_of(peak_memory_mib: float | None) -> Limits:
-    """Give a target's limits: its memory budget, but no less than 512 MiB, which agent and worker share.
+
+def limits_of(peak_memory_mib: float | None, threads: int | None = None) -> Limits:
+    """Give a target's limits: no less than 512 MiB and two processors, which agent and worker share.
 
     Args:
         peak_memory_mib: The target's budget for the process that serves the model; None where it has none.
+        threads: Threads of one inference there; None: nobody says.
     """
-    return Limits(memory_mib=max(LEAST_MEMORY_MIB, round(peak_memory_mib or 0)))
+    return Limits(max(LEAST_MEMORY_MIB, round(peak_memory_mib or 0)), max(_LEAST_CPUS, float(threads or 0)))
 
 
 @dataclass(frozen=True)
@@ -70,9 +76,11 @@ class Confined(Protocol):
 
     Attributes:
         runner: What runs it, for people.
+        limits: What it runs under, once it is started: at most what was asked for.
     """
 
     runner: str
+    limits: Limits
 
     def __enter__(self) -> Self:
         """Start it.

@@ -24,6 +24,7 @@ class ContainerRun:
 
     Attributes:
         runner: The engine's name and version.
+        limits: What it runs under: once it is started, no more processors than the engine's machine has.
     """
 
     def __init__(self, engine: ContainerEngine, image: str, limits: Limits, start: Start, silence_s: float) -> None:
@@ -38,12 +39,13 @@ class ContainerRun:
         """
         self.runner = engine.facts.name
         self._engine = engine.reopened(silence_s)
-        self._image, self._limits, self._start = image, limits, start
+        self._image, self.limits, self._start = image, limits, start
         self._container: Any = None
 
     def __enter__(self) -> Self:
-        limits = self._limits
         with self._engine.errors(f"starting {self._image}"):
+            processors = self._engine.client.info().get("NCPU")  # an engine refuses to grant more
+            self.limits = limits = self.limits.within(processors) if processors else self.limits
             self._container = self._engine.client.containers.create(
                 self._image,
                 list(self._start.command),

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from uuid import uuid4
 
 from edgewright.pipeline.images.confinement import Limits, NotProvableError
+from edgewright.pipeline.images.ownership import is_abandoned, owner_tag
 
 ROOT = Path("/sys/fs/cgroup")
 _MIB = 1024 * 1024
 _PERIOD_US = 100_000
 _REMOVAL_S = 5.0
+_POLL_S = 0.02
+_PREFIX, _MEMBERS = "edgewright-", "cgroup.procs"
+_CONTROLLERS = ("memory", "cpu", "pids")  # of version 1: a tree each
 
 
 class ControlGroup:
@@ -28,9 +33,8 @@ class ControlGroup:
     def __init__(self, limits: Limits, root: Path = ROOT) -> None:
         self._limits, self._root = limits, root
         self._is_unified = (root / "cgroup.controllers").exists()
-        name = f"edgewright-{uuid4().hex[:12]}"
-        controllers = ("",) if self._is_unified else ("memory", "cpu", "pids")
-        self.folders = tuple(root / controller / name for controller in controllers)
+        name = f"{_PREFIX}{owner_tag()}"
+        self.folders = tuple(tree / name for tree in _trees(root))
 
     def __enter__(self) -> Self:
         try:
@@ -50,18 +54,12 @@ class ControlGroup:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        stop_at = time.monotonic() + _REMOVAL_S
-        for folder in self.folders:
-            while folder.exists() and time.monotonic() < stop_at:  # processes that were killed leave in a moment
-                with suppress(OSError):
-                    folder.rmdir()
-                    break
-                time.sleep(0.02)
+        _remove(self.folders)
 
     @property
     def member_files(self) -> tuple[Path, ...]:
         """Files that a process writes its id to in order to enter."""
-        return tuple(folder / "cgroup.procs" for folder in self.folders)
+        return tuple(folder / _MEMBERS for folder in self.folders)
 
     def used_mib(self) -> float:
         """Memory of all its processes, without files that the kernel merely keeps."""
@@ -77,16 +75,9 @@ class ControlGroup:
         counts = dict(line.split() for line in path.read_text().splitlines())
         return int(counts.get("oom_kill", 0)) > 0
 
-    def processes(self) -> list[int]:
-        """Its processes."""
-        return [int(word) for word in self.member_files[0].read_text().split()]
-
     def kill(self) -> None:
         """End all its processes."""
-        with suppress(OSError):
-            for pid in self.processes():
-                with suppress(ProcessLookupError):
-                    os.kill(pid, 9)
+        _kill(self.folders[0])
 
     def _settings(self) -> list[tuple[Path, str]]:
         limits, memory = self._limits, str(self._limits.memory_mib * _MIB)
@@ -119,3 +110,49 @@ class ControlGroup:
         path = self.folders[0] / names[0]
         if path.exists():
             path.write_text(names[1])
+
+
+def remove_abandoned_groups(root: Path = ROOT) -> list[Path]:
+    """End what runs in groups whose makers are gone, and remove these groups.
+
+    Args:
+        root: Where the kernel shows its control groups.
+
+    Returns:
+        Their folders.
+    """
+    found = [
+        folder
+        for tree in _trees(root)
+        for folder in sorted(tree.glob(f"{_PREFIX}*"))
+        if is_abandoned(folder.name.removeprefix(_PREFIX))
+    ]
+    for folder in found:
+        _kill(folder)
+    _remove(found)
+    return found
+
+
+def _trees(root: Path) -> list[Path]:
+    return [root] if (root / "cgroup.controllers").exists() else [root / name for name in _CONTROLLERS]
+
+
+def _kill(folder: Path) -> None:
+    """End all processes of a group, those too that start meanwhile."""
+    stop_at = time.monotonic() + _REMOVAL_S
+    with suppress(OSError):  # it is gone
+        while (left := (folder / _MEMBERS).read_text().split()) and time.monotonic() < stop_at:
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            time.sleep(_POLL_S)
+
+
+def _remove(folders: Sequence[Path]) -> None:
+    stop_at = time.monotonic() + _REMOVAL_S
+    for folder in folders:
+        while folder.exists() and time.monotonic() < stop_at:  # processes that were killed leave in a moment
+            with suppress(OSError):
+                folder.rmdir()
+                break
+            time.sleep(_POLL_S)

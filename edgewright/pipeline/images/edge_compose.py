@@ -52,7 +52,7 @@ class EdgeOptions:
         release: The release, for people: ``version 4``.
         image: What to pull, by digest.
         platform: The target's platform.
-        limits: What the image was proven under.
+        limits: What the target grants: a board's engine refuses more processors than it has.
         devices: Device files that the container sees: ``/dev/video0``, ``/dev/ttyUSB0:/dev/sensor:r``.
         groups: Groups of the host that may open them: names in the image do not exist, so better numbers.
         command: What wrote it, for its first line.

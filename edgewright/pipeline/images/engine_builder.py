@@ -19,6 +19,7 @@ from typing import IO, Any
 from edgewright.errors import ImageError
 from edgewright.pipeline.images.base import BaseImage, LayerInfo
 from edgewright.pipeline.images.builder import (
+    APPLICATION,
     ImageParts,
     application_tree,
     bundle_tree,
@@ -72,7 +73,7 @@ def build_image_with_engine(
         scratch = OciLayout.create(Path(folder))
         with scratch.writing() as base_writer:
             base = read_base(spec.platform, parts, base_writer)
-        trees = {"wheels": wheels_tree(spec, files), "application": application_tree(base.python)}
+        trees = {"wheels": wheels_tree(spec, files), APPLICATION: application_tree(base.python)}
         if bundle is not None:
             trees["bundle"] = bundle_tree(bundle)
         built = _build(spec, base, trees, scratch, engine, dockerfile)

@@ -6,18 +6,14 @@ is gone, is removed.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-import socket
 from contextlib import suppress
 from typing import Any, Literal
-from uuid import uuid4
 
 from edgewright.pipeline.images.engine_client import ContainerEngine
-from edgewright.pipeline.live_process import Mark
+from edgewright.pipeline.images.ownership import is_abandoned, owner_tag
 
-_NAME = re.compile(r"edgewright-(?:base|build|proof)/[^:]+:([0-9a-f]{8})-(\d+)-(\d+)-[0-9a-f]{8}")
+_NAME = re.compile(r"edgewright-(?:base|build|proof)/[^:]+:([^:/]+)")
 
 
 def temporary_name(kind: Literal["base", "build", "proof"], what: str) -> str:
@@ -27,9 +23,7 @@ def temporary_name(kind: Literal["base", "build", "proof"], what: str) -> str:
         kind: What it is for.
         what: What it is of, e.g. ``linux-amd64``.
     """
-    mark = Mark.of(os.getpid())
-    created = 0 if mark is None else round(mark.created)
-    return f"edgewright-{kind}/{what.lower()}:{_host()}-{os.getpid()}-{created}-{uuid4().hex[:8]}"
+    return f"edgewright-{kind}/{what.lower()}:{owner_tag()}"
 
 
 def remove_leftovers(engine: ContainerEngine) -> list[str]:
@@ -58,8 +52,4 @@ def _names(image: dict[str, Any]) -> list[str]:
 
 def _is_abandoned(name: str) -> bool:
     found = _NAME.fullmatch(name)
-    return found is not None and found[1] == _host() and not Mark(int(found[2]), float(found[3])).is_alive()
-
-
-def _host() -> str:
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    return found is not None and is_abandoned(found[1])

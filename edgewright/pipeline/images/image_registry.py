@@ -1,16 +1,14 @@
-"""Images to and from a registry, by oras-py: every blob by its digest, none twice, and what was pushed is read back.
+"""Images to and from a registry: every blob by its digest, none twice, and what was pushed is read back.
 
 A push that broke off goes on where it was: what the registry has is not sent again. Tags come last, so that nobody pulls half
-an image. Credentials are ``$EDGEWRIGHT_REGISTRY_USERNAME`` and ``$EDGEWRIGHT_REGISTRY_PASSWORD``, else what ``docker login``
-left.
+an image. Who asks is said by who pushes (`account_of_environment`), else by what ``docker login`` left for that registry: an
+account for one registry is nobody's at another.
 """
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,16 +25,12 @@ from edgewright.pipeline.images.descriptor import (
     parse_json,
     to_bytes,
 )
-from edgewright.pipeline.images.layout_writer import no_room
 from edgewright.pipeline.images.oci_layout import OciLayout
 from edgewright.pipeline.images.platform import Platform
+from edgewright.pipeline.images.registry_account import Account
 from edgewright.pipeline.images.registry_address import Address
-from edgewright.pipeline.images.registry_session import open_session
-
-_ACCEPTED = ", ".join((*MANIFESTS, *INDEXES))
-_DOCUMENT_MOST_BYTES = 8 << 20
-_CHUNK_BYTES = 1 << 20
-_GOOD = (200, 201, 202)
+from edgewright.pipeline.images.registry_answer import Answer
+from edgewright.pipeline.images.registry_repository import RegistryRepository
 
 
 @dataclass(frozen=True)
@@ -57,21 +51,36 @@ class Pushed:
 
 
 class ImageRegistry:
-    """One repository of a registry."""
+    """Images in one repository of a registry."""
 
-    def __init__(self, address: Address, environment: Mapping[str, str] = os.environ) -> None:
-        """Prepare, and settle how it wants to be asked.
+    def __init__(self, address: Address, account: Account | None = None) -> None:
+        """Prepare, and find out whether a registry is there.
+
+        Args:
+            address: The repository.
+            account: Who asks; None for whom ``docker login`` left for that registry, or nobody.
 
         Raises:
             ImageError: It does not answer, or is no registry.
         """
         self.address = address
         self._sent = self._known = 0
-        with self._errors("asked"):
-            self._session = open_session(address, environment)
+        self._fresh: list[Descriptor] = []
+        self._repository = RegistryRepository(address, account)
+
+    def check_may_push(self) -> None:
+        """Begin an upload and give it up again: so it shows before hours of work whether the registry takes any.
+
+        Raises:
+            ImageError: The registry refuses, or broke off.
+        """
+        with self._repository.errors("asked"):
+            self._repository.begin_and_give_up()
 
     def push(self, layout: OciLayout, reference: str, tag: str) -> Pushed:
-        """Bring an image or an index there with all that belongs to it, then name it, then read it back.
+        """Bring an image or an index there with all that belongs to it, read it back, then name it.
+
+        Documents are read back, and the blobs that were sent; of those that were there their size is asked.
 
         Args:
             layout: Where it lies.
@@ -82,17 +91,22 @@ class ImageRegistry:
             IntegrityError: A blob of it is damaged here, or something else came back.
             ImageError: The registry refuses, or broke off: push again, it goes on.
         """
-        entry, self._sent, self._known = layout.find(reference), 0, 0
-        with self._errors(f"pushing {reference}"):
+        entry, self._sent, self._known, self._fresh = layout.find(reference), 0, 0, []
+        attachments: list[Descriptor] = []
+        with self._repository.errors(f"pushing {reference}"):
             for image in layout.images(entry) or (entry,):
                 self._push_manifest(layout, image)
                 for attached in layout.attached(image.digest):
+                    attachments.append(attached)
                     has_referrers = self._push_manifest(layout, attached)
                     if not has_referrers:
                         self._list_referrer(image, attached)
             data = layout.read(entry, "index")
             self._put(entry.digest, entry.media_type, data)
-            self.verify(entry)
+            for each in (entry, *attachments):
+                self.verify(each)
+            for blob in self._fresh:
+                self._repository.check(blob)
             self._put(tag, entry.media_type, data)
         return Pushed(replace(self.address, tag="", digest=entry.digest), tag, self._sent, self._known)
 
@@ -102,14 +116,13 @@ class ImageRegistry:
         Raises:
             IntegrityError: Something else came back, or a blob is not there.
         """
-        document = parse_json(self._get(entry.digest, entry), "manifest")
+        document = parse_json(self._repository.document(entry.digest, entry), "manifest")
         if entry.media_type in INDEXES:
-            for each in document.get("manifests", ()):
-                self.verify(parse_descriptor(each, f"index {entry.digest}"))
+            for each in _descriptors(document.get("manifests"), f"index {entry.digest}"):
+                self.verify(each)
             return
-        for each in (document.get("config"), *document.get("layers", ())):
-            blob = parse_descriptor(each, f"manifest {entry.digest}")
-            if not self._has(blob):
+        for blob in _blobs(document, f"manifest {entry.digest}"):
+            if not self._repository.has(blob):
                 raise IntegrityError(f"{self.address.pull} holds no blob {blob.digest} by now: push again.")
 
     def pull(self, layout: OciLayout, platform: Platform) -> Descriptor:
@@ -127,23 +140,22 @@ class ImageRegistry:
             ImageError: The registry refuses, or has none for the platform.
             DiskFullError: There is no room.
         """
-        with self._errors(f"pulling {self.address.pull}"):
-            top = self._get(self.address.digest or self.address.tag or "latest")
+        with self._repository.errors(f"pulling {self.address.pull}"):
+            top = self._repository.document(self.address.digest or self.address.tag or "latest")
             if self.address.digest and digest_of_bytes(top) != self.address.digest:
                 raise IntegrityError(f"{self.address.pull} came with the digest {digest_of_bytes(top)}: do not use it.")
             document, data = parse_json(top, self.address.pull), top
             if "manifests" in document:
-                found = [parse_descriptor(each, self.address.pull) for each in document["manifests"]]
+                found = _descriptors(document["manifests"], self.address.pull)
                 chosen = next((each for each in found if platform.matches(each.platform or {})), None)
                 if chosen is None:
                     raise ImageError(f"{self.address.pull} has no image for {platform.name}.")
-                data = self._get(chosen.digest, chosen)
+                data = self._repository.document(chosen.digest, chosen)
                 document = parse_json(data, chosen.digest)
             with layout.writing() as writer, tempfile.TemporaryDirectory(prefix="edgewright-pull-") as folder:
-                for each in (document.get("config"), *document.get("layers", ())):
-                    blob = parse_descriptor(each, self.address.pull)
+                for blob in _blobs(document, self.address.pull):
                     if not _is_here(layout, blob):
-                        writer.add_copy(self._fetch(blob, Path(folder) / "blob"), blob)
+                        writer.add_copy(self._repository.fetch(blob, Path(folder) / "blob"), blob)
                 added = writer.add(str(document.get("mediaType") or MANIFESTS[0]), data)
                 name = f"{self.address.pull}, {platform.name}"
                 entry = replace(added, platform=platform.oci, annotations={REFERENCE: name})
@@ -152,94 +164,43 @@ class ImageRegistry:
 
     def _push_manifest(self, layout: OciLayout, entry: Descriptor) -> bool:
         """Push an image's or an attachment's blobs and its manifest; whether the registry lists attachments itself."""
-        document = layout.document(entry, "manifest")
-        for each in (document.get("config"), *document.get("layers", ())):
-            self._push_blob(layout, parse_descriptor(each, f"manifest {entry.digest}"))
+        for blob in _blobs(layout.document(entry, "manifest"), f"manifest {entry.digest}"):
+            self._push_blob(layout, blob)
         answer = self._put(entry.digest, entry.media_type, layout.read(entry, "manifest"))
         return "OCI-Subject" in answer.headers
 
     def _push_blob(self, layout: OciLayout, blob: Descriptor) -> None:
         path = layout.check(blob, "blob")
-        if self._has(blob):
-            self._known += blob.size_bytes
+        if self._repository.has(blob):
+            self._known += blob.size_bytes if blob not in self._fresh else 0
             return
-        place = self._location(self._ask("POST", "blobs/uploads/", headers={"Content-Length": "0"}))
-        joint = "&" if "?" in place else "?"
-        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(blob.size_bytes)}
-        self._asked("PUT", f"{place}{joint}digest={blob.digest}", headers=headers, body=lambda: path.open("rb"))
+        self._repository.upload(blob, path)
         self._sent += blob.size_bytes
+        self._fresh.append(blob)
+
+    def _put(self, name: str, media_type: str, data: bytes) -> Answer:
+        self._sent += len(data)
+        return self._repository.put_document(name, media_type, data)
 
     def _list_referrer(self, image: Descriptor, attached: Descriptor) -> None:
         """List an attachment under the tag that the format names for registries that do not know of attachments."""
         tag = image.digest.replace(":", "-")
-        answer = self._session.ask("GET", f"manifests/{tag}", {"Accept": INDEX})
-        known = parse_json(answer.content, tag).get("manifests", []) if answer.status_code == 200 else []
-        entry = attached.to_json()
-        if entry not in known:
-            listed = sorted([*known, entry], key=lambda each: str(each.get("digest")))
+        there = self._repository.document_if_any(tag)
+        listed: Any = [] if there is None else parse_json(there, tag).get("manifests")
+        if attached.digest not in {each.digest for each in _descriptors(listed, tag)}:
+            listed = sorted([*listed, attached.to_json()], key=lambda each: str(each["digest"]))
             self._put(tag, INDEX, to_bytes({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed}))
 
-    def _has(self, blob: Descriptor) -> bool:
-        answer = self._session.ask("HEAD", f"blobs/{blob.digest}")
-        return answer.status_code == 200 and int(answer.headers.get("Content-Length", -1)) == blob.size_bytes
 
-    def _put(self, name: str, media_type: str, data: bytes) -> Any:
-        self._sent += len(data)
-        return self._ask("PUT", f"manifests/{name}", headers={"Content-Type": media_type}, body=lambda: data)
+def _blobs(manifest: Mapping[str, Any], place: str) -> list[Descriptor]:
+    """An image's configuration and layers."""
+    return [parse_descriptor(manifest.get("config"), place), *_descriptors(manifest.get("layers"), place)]
 
-    def _get(self, name: str, promised: Descriptor | None = None) -> bytes:
-        data: bytes = self._ask("GET", f"manifests/{name}", headers={"Accept": _ACCEPTED}).content
-        if len(data) > _DOCUMENT_MOST_BYTES:
-            raise ImageError(f"{self.address.pull}: {name} has {len(data)} bytes: it is no manifest.")
-        return data if promised is None else promised.check(data, f"{self.address.pull}: {name}")
 
-    def _fetch(self, blob: Descriptor, path: Path) -> Path:
-        answer = self._ask("GET", f"blobs/{blob.digest}", stream=True)
-        left = blob.size_bytes
-        with answer, path.open("wb") as file, no_room(path.parent):
-            for chunk in answer.iter_content(_CHUNK_BYTES):
-                left -= len(chunk)
-                if left < 0:
-                    raise IntegrityError(f"{self.address.pull}: blob {blob.digest} is longer than promised.")
-                file.write(chunk)
-        return path
-
-    def _ask(self, method: str, place: str, **more: Any) -> Any:
-        return self._checked(method, place, self._session.ask(method, place, **more))
-
-    def _asked(self, method: str, url: str, headers: dict[str, str], body: Callable[[], Any]) -> Any:
-        return self._checked(method, url, self._session.ask_url(method, url, headers, body))
-
-    def _checked(self, method: str, place: str, answer: Any) -> Any:
-        if answer.status_code in _GOOD:
-            return answer
-        said = answer.text.strip()[:200]
-        remedy = ""
-        if answer.status_code in (401, 403):
-            remedy = " Set EDGEWRIGHT_REGISTRY_USERNAME and EDGEWRIGHT_REGISTRY_PASSWORD, or docker login."
-        raise ImageError(
-            f"the registry of {self.address.pull} answered {answer.status_code} to {method} {place.partition('?')[0]}: "
-            f"{said}.{remedy}"
-        )
-
-    def _location(self, answer: Any) -> str:
-        place = str(answer.headers.get("Location", ""))
-        if not place:
-            raise ImageError(f"the registry of {self.address.pull} did not say where to upload to.")
-        return self._session.absolute(place)
-
-    @contextmanager
-    def _errors(self, doing: str) -> Iterator[None]:
-        from requests.exceptions import RequestException
-
-        try:
-            yield
-        except RequestException as cause:
-            reason = (str(cause).splitlines() or [type(cause).__name__])[0][:300]
-            raise ImageError(
-                f"the registry of {self.address.pull} broke off while it was {doing}: {reason}. Do it again: what it has is "
-                f"not sent twice."
-            ) from cause
+def _descriptors(value: object, place: str) -> list[Descriptor]:
+    if not isinstance(value, list):
+        raise ImageError(f"{place} lists {value!r:.100} where blobs must be: it is no image of a registry.")
+    return [parse_descriptor(each, place) for each in value]
 
 
 def _is_here(layout: OciLayout, blob: Descriptor) -> bool:

@@ -117,6 +117,11 @@ class BuiltImage:
     provenance_digest: str
     licences: tuple[str, ...]
 
+    @property
+    def bundle_bytes(self) -> int:
+        """What a new model costs: size of the bundle's layer, 0 without one."""
+        return sum(layer.size_bytes for layer in self.layers if layer.name == "bundle")
+
 
 @dataclass(frozen=True)
 class BuiltIndex:
@@ -136,7 +141,11 @@ class BuiltIndex:
 
 
 def image_labels(spec: ImageSpec, base: BaseImage, bundle_sha256: str | None) -> dict[str, str]:
-    """Give an image's labels; what is not known is left out."""
+    """Give an image's labels; what is not known is left out.
+
+    Licences are in the bill of materials alone: Debian's packages name dozens, some in words that SPDX has none for, so they
+    are no SPDX expression, which ``org.opencontainers.image.licenses`` must be.
+    """
     release = f"{spec.name}:{spec.version}" if spec.version is not None else spec.name
     found = {
         "org.opencontainers.image.title": spec.name,
@@ -148,6 +157,7 @@ def image_labels(spec: ImageSpec, base: BaseImage, bundle_sha256: str | None) ->
         "org.opencontainers.image.description": f"edgewright's agent for {spec.model} on {spec.target}, engine {spec.engine}",
         "dev.edgewright.release": release,
         "dev.edgewright.build": spec.provenance.build,
+        "dev.edgewright.training.revision": spec.provenance.training_commit,
         "dev.edgewright.bundle.sha256": bundle_sha256 or "",
         "dev.edgewright.verdict": spec.verdict,
         "dev.edgewright.target": spec.target,

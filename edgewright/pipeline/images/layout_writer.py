@@ -13,13 +13,17 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgewright.durable import flush_folder, is_no_room
+from edgewright.durable import flush_folder, is_no_room, remove_leftovers
 from edgewright.errors import DiskFullError, IntegrityError
 from edgewright.pipeline.images.descriptor import CONFIG, EMPTY, LAYER, MANIFEST, Descriptor, digest_of_bytes, to_bytes
 from edgewright.pipeline.images.layer import Tree, Written, write_layer
+
+SUBJECT = "dev.edgewright.subject"
+"""The annotation of an entry that says which image, by its digest, it is attached to: nothing is read to know it."""
 
 _STAGING = ".writing-"
 _CHUNK_BYTES = 1 << 20
@@ -37,6 +41,7 @@ class LayoutWriter:
         self.entries: list[Descriptor] = []
         self._blobs: set[str] = set()
         with no_room(root), writers_lock(root):
+            remove_leftovers(root)
             _remove_abandoned(root)
             self._folder = Path(tempfile.mkdtemp(prefix=_STAGING, dir=root))
             self._hold = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -100,7 +105,7 @@ class LayoutWriter:
         }
         added = self.add_document(MANIFEST, manifest)
         attached = Descriptor(MANIFEST, added.digest, added.size_bytes, artifact_type=artifact_type)
-        self.entries.append(attached)
+        self.entries.append(replace(attached, annotations={SUBJECT: image.digest}))
         return attached
 
     def add_image(self, config: Mapping[str, Any], layers: Sequence[Descriptor]) -> Descriptor:

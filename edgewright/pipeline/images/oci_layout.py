@@ -6,23 +6,26 @@ What is read is compared with its digest; what is written appears whole or not a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgewright.durable import replace_file
 from edgewright.errors import ImageError, IntegrityError
 from edgewright.pipeline.images.descriptor import (
     INDEX,
     INDEXES,
     MANIFESTS,
+    REFERENCE,
     Descriptor,
     check_digest,
     parse_descriptor,
     parse_json,
     to_bytes,
 )
-from edgewright.pipeline.images.layout_writer import LayoutWriter, no_room, writers_lock
+from edgewright.pipeline.images.layout_writer import SUBJECT, LayoutWriter, no_room, writers_lock
 
 _MARK_NAME, _MARK = "oci-layout", b'{"imageLayoutVersion":"1.0.0"}'
 INDEX_NAME = "index.json"
@@ -48,12 +51,26 @@ class OciLayout:
 
     @classmethod
     def create(cls, root: Path) -> OciLayout:
-        """Open a layout; make an empty one where there is none."""
+        """Open a layout; make an empty one where there is none, or where making one did not end.
+
+        Raises:
+            ImageError: It holds blobs, but no list of what they are.
+            DiskFullError: There is no room.
+        """
+        blobs, index, mark = root / "blobs" / "sha256", root / INDEX_NAME, root / _MARK_NAME
         with no_room(root):
-            (root / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
-            for name, content in ((INDEX_NAME, index_bytes(())), (_MARK_NAME, _MARK)):
-                if not (root / name).exists():
-                    LayoutWriter.put(root / name, content)
+            blobs.mkdir(parents=True, exist_ok=True)
+            if not (_holds_something(index) and _holds_something(mark)):
+                with writers_lock(root):  # another process may be making it, too, and write an image at once
+                    if not _holds_something(index):
+                        if any(blobs.iterdir()):
+                            raise ImageError(
+                                f"{index} is missing or empty, though {blobs} is not: what the blobs are is not known any "
+                                f"more. Bring the file back, or remove {root} and build its images again."
+                            )
+                        replace_file(index, index_bytes(()))
+                    if not _holds_something(mark):
+                        replace_file(mark, _MARK)
         return cls(root)
 
     def entries(self) -> tuple[Descriptor, ...]:
@@ -81,21 +98,36 @@ class OciLayout:
         raise ImageError(f"{self.root} holds nothing that is called {reference!r:.200}.")
 
     def images(self, entry: Descriptor) -> tuple[Descriptor, ...]:
-        """The images of an index; none of anything else."""
+        """The images of an index; none of anything else.
+
+        Raises:
+            IntegrityError: The index is missing, damaged or exchanged.
+            ImageError: It is none.
+        """
         if entry.media_type not in INDEXES:
             return ()
-        found = self.document(entry, "image index").get("manifests")
-        place = f"index {entry.digest}"
-        return tuple(parse_descriptor(each, place) for each in found) if isinstance(found, list) else ()
+        return listed(self.document(entry, "image index"), "manifests", f"index {entry.digest}")
 
     def attached(self, digest: str) -> tuple[Descriptor, ...]:
-        """What is attached to an image: bills of materials, provenance (the format's referrers)."""
-        return tuple(entry for entry in self.entries() if self.subject(entry) == digest)
+        """What is attached to an image: bills of materials, provenance (the format's referrers).
+
+        Nothing is read of what is attached to other images. The layout's own annotation is left out: it is not the
+        attachment's.
+        """
+        return tuple(_without(entry, SUBJECT) for entry in self.entries() if self.subject(entry) == digest)
 
     def subject(self, entry: Descriptor) -> str | None:
-        """Digest of what an entry is attached to; None of what is attached to nothing."""
+        """Digest of what an entry is attached to; None of what is attached to nothing.
+
+        The entry says it; the attachment itself is read only where another program wrote the entry.
+
+        Raises:
+            IntegrityError: The attachment must be read and is missing, damaged or exchanged.
+        """
         if entry.media_type not in MANIFESTS or entry.artifact_type is None:
             return None
+        if SUBJECT in entry.annotations:
+            return entry.annotations[SUBJECT]
         subject = self.document(entry, "attachment").get("subject")
         return str(subject.get("digest")) if isinstance(subject, dict) else None
 
@@ -153,6 +185,7 @@ class OciLayout:
 
         Raises:
             IntegrityError: A blob is missing, damaged or exchanged; the message names it.
+            ImageError: A document is none.
         """
         if descriptor.media_type in INDEXES:
             for image in self.images(descriptor):
@@ -160,9 +193,8 @@ class OciLayout:
             return
         document = self.document(descriptor, "manifest")
         self.check(parse_descriptor(document.get("config"), f"manifest {descriptor.digest}"), "configuration")
-        layers = document.get("layers")
-        for number, layer in enumerate(layers if isinstance(layers, list) else (), 1):
-            self.check(parse_descriptor(layer, f"manifest {descriptor.digest}"), f"layer {number}")
+        for number, layer in enumerate(listed(document, "layers", f"manifest {descriptor.digest}"), 1):
+            self.check(layer, f"layer {number}")
 
     @contextmanager
     def writing(self) -> Iterator[LayoutWriter]:
@@ -193,9 +225,36 @@ def index_bytes(entries: Sequence[Descriptor]) -> bytes:
     return to_bytes({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry.to_json() for entry in entries]})
 
 
+def listed(document: Mapping[str, Any], key: str, place: str) -> tuple[Descriptor, ...]:
+    """Read the blobs that a manifest's ``layers`` or an index's ``manifests`` are.
+
+    Raises:
+        ImageError: It has no such list, or a member of it is no descriptor.
+    """
+    found = document.get(key)
+    if not isinstance(found, list):
+        raise ImageError(
+            f"{place} has no list of {key}, found {found!r:.100}: it is damaged, or no document of an image."
+        )
+    return tuple(parse_descriptor(each, f"{place}, {key}") for each in found)
+
+
 def _merge(old: tuple[Descriptor, ...], new: tuple[Descriptor, ...]) -> tuple[Descriptor, ...]:
-    """Entries by digest and name; a name moves to what carries it last."""
+    """Entries by digest and name; a name moves to what carries it last.
+
+    What had the name stays without it: a version's tags may still name its digest. The sweep takes it when none does.
+    """
     names = {entry.reference for entry in new if entry.reference}
-    kept = {(entry.digest, entry.reference): entry for entry in old if entry.reference not in names}
-    kept.update({(entry.digest, entry.reference): entry for entry in new})
-    return tuple(kept[key] for key in sorted(kept, key=lambda key: (key[1] or "", key[0])))
+    moved = [_without(entry, REFERENCE) if entry.reference in names else entry for entry in old]
+    kept = {(entry.digest, entry.reference): entry for entry in (*moved, *new)}
+    named = {digest for digest, reference in kept if reference}
+    stays = [key for key in kept if key[1] or key[0] not in named]
+    return tuple(kept[key] for key in sorted(stays, key=lambda key: (key[1] or "", key[0])))
+
+
+def _without(entry: Descriptor, annotation: str) -> Descriptor:
+    return replace(entry, annotations={key: text for key, text in entry.annotations.items() if key != annotation})
+
+
+def _holds_something(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0

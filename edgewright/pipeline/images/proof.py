@@ -7,7 +7,6 @@ here`` with the reason: what was not run is never passed.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,15 +15,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgewright.bundle import Bundle, read_bundle
-from edgewright.errors import EdgewrightError
+from edgewright.pipeline.images.chroot_leftovers import remove_chroot_leftovers
 from edgewright.pipeline.images.chroot_run import ChrootRun
-from edgewright.pipeline.images.confinement import Confined, Ended, Limits, NotProvableError, Start
+from edgewright.pipeline.images.confinement import Confined, Limits, NotProvableError, Start
 from edgewright.pipeline.images.container_run import ContainerRun
 from edgewright.pipeline.images.descriptor import Descriptor
 from edgewright.pipeline.images.emulation import Emulator, find_emulator, host_architecture
 from edgewright.pipeline.images.engine_client import ContainerEngine
 from edgewright.pipeline.images.engine_leftovers import temporary_name
-from edgewright.pipeline.images.image_spec import COMMAND, CONFIG_FILE, FACTORY, STATE_FOLDER, USER
+from edgewright.pipeline.images.image_answers import ASK, RefutedError, judge, last_words, read_answer
+from edgewright.pipeline.images.image_spec import COMMAND, CONFIG_FILE, FACTORY, STATE_FOLDER
 from edgewright.pipeline.images.oci_layout import OciLayout
 from edgewright.pipeline.images.platform import PYTHON_VERSION, Platform
 
@@ -36,29 +36,6 @@ NOT_PROVEN: ProofOutcome = "not proven here"
 _POLL_S = 0.1
 _SETTLED_S = 0.5
 _STOP_S = 20.0
-# Run within the image: what serves, how it answers its golden samples, and what the agent's process may do.
-_ASK = """
-import http.client, json, os, sys
-from pathlib import Path
-from edgewright.bundle import read_bundle
-from edgewright.device.local_model import LocalModel
-from edgewright.device.status import RUNNING_NAME
-state, factory, timeout = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
-running = json.loads((state / RUNNING_NAME).read_bytes())
-connection = http.client.HTTPConnection(running["address"].removeprefix("http://"), timeout=timeout)
-connection.request("GET", "/status")
-serves = json.loads(connection.getresponse().read())["serves"]
-answers = LocalModel(running["address"], timeout).answer(read_bundle(factory).golden.samples)
-process = dict(line.split(":", 1) for line in Path(f"/proc/{running['pid']}/status").read_text().splitlines())
-print(json.dumps({
-    "serves": serves,
-    "answers": [getattr(each, "label_index", None) for each in answers],
-    "user": int(process["Uid"].split()[1]),
-    "capabilities": int(process["CapEff"], 16) | int(process["CapBnd"], 16),
-    "new_privileges": process["NoNewPrivs"].strip() != "1",
-    "writable_root": not os.statvfs("/").f_flag & os.ST_RDONLY,
-}))
-"""
 
 
 @dataclass(frozen=True)
@@ -87,8 +64,9 @@ class Proof:
         reason: What was found, in a sentence.
         by: What ran it: an engine, the kernel; with the emulator, where there was one. Empty where nothing ran.
         figures: What was measured, unit in the name: ``start_to_healthy_s``, ``golden_samples``, ``golden_agreeing``,
-            ``golden_deviation``, ``peak_memory_mib`` (the model's process), ``container_memory_mib`` (all of it), ``stop_s``.
-        limits: What it ran under.
+            ``golden_deviation``, ``peak_memory_mib`` (the model's process), ``container_memory_mib`` (all of it), ``stop_s``;
+            ``answers_deviation``, of values, as they were asked from outside the model's process.
+        limits: What it ran under: the target's limits, but no more processors than there were.
     """
 
     platform: str
@@ -101,10 +79,6 @@ class Proof:
     def describe(self) -> str:
         """One line, as a version's tag has it."""
         return f"{self.outcome}: {self.reason}" + (f" ({self.by})" if self.by else "")
-
-
-class _RefutedError(EdgewrightError):
-    """The image does not do what it must."""
 
 
 def prove_image(
@@ -134,6 +108,7 @@ def prove_image(
         ImageError: The engine died, or refused.
         DiskFullError: There is no room to unpack it.
     """
+    remove_chroot_leftovers()
     figures: dict[str, float] = {}
     by = ""
     try:
@@ -143,10 +118,13 @@ def prove_image(
         patience = patience or (NATIVE if emulator is None else EMULATED)
         with _run(layout, image, platform, limits, engine, emulator, patience) as run:
             by = run.runner if emulator is None else f"{run.runner}, emulated by {emulator.name}"
+            if run.limits.cpus < limits.cpus:
+                by += f", on {run.limits.cpus:g} of {limits.cpus:g} processors"
+            limits = run.limits
             _prove(run, read_bundle(bundle), limits, budget_mib if emulator is None else None, patience, figures)
     except NotProvableError as cause:
         return Proof(platform.name, NOT_PROVEN, str(cause), by, figures, limits)
-    except _RefutedError as cause:
+    except RefutedError as cause:
         return Proof(platform.name, FAILED, str(cause), by, figures, limits)
     samples = int(figures["golden_samples"])
     told = f"{samples} of {samples} golden samples, healthy after {figures['start_to_healthy_s']:.1f} s"
@@ -210,19 +188,19 @@ def _prove(
 ) -> None:
     figures["start_to_healthy_s"] = _wait_healthy(run, limits, patience)
     words = [STATE_FOLDER, f"/{FACTORY}", f"{patience.answer_s:g}"]
-    said = _answered(run.execute([f"python{PYTHON_VERSION}", "-c", _ASK, *words], patience.answer_s))
+    said = read_answer(run.execute([f"python{PYTHON_VERSION}", "-c", ASK, *words], patience.answer_s))
     found: dict[str, Any] = (said["serves"] or {}).get("figures", {})
     figures |= {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
     if (memory_mib := run.memory_mib()) is not None:
         figures["container_memory_mib"] = memory_mib
-    _judge(said, found, bundle, budget_mib)
+    figures |= judge(said, found, bundle, budget_mib)
     begun = time.monotonic()
     status = run.stop(_STOP_S)
     figures["stop_s"] = time.monotonic() - begun
     if run.was_killed_for_memory():
-        raise _RefutedError(f"it needed more than {limits.memory_mib} MiB.")
+        raise RefutedError(f"it needed more than {limits.memory_mib} MiB.")
     if status != 0:
-        raise _RefutedError(f"told to end, it ended with {'a kill' if status is None else status} instead of 0.")
+        raise RefutedError(f"told to end, it ended with {'a kill' if status is None else status} instead of 0.")
 
 
 def _wait_healthy(run: Confined, limits: Limits, patience: Patience) -> float:
@@ -237,54 +215,10 @@ def _wait_healthy(run: Confined, limits: Limits, patience: Patience) -> float:
         if not is_running:
             time.sleep(_SETTLED_S)  # an engine hears of the reason after the end
         if run.was_killed_for_memory():
-            raise _RefutedError(f"it needed more than {limits.memory_mib} MiB before it was healthy.")
+            raise RefutedError(f"it needed more than {limits.memory_mib} MiB before it was healthy.")
         if not is_running:
-            raise _RefutedError(f"it ended before it was healthy: {_last(run.log())}")
+            raise RefutedError(f"it ended before it was healthy: {last_words(run.log())}")
         if took_s > patience.healthy_s:
-            raise _RefutedError(
-                f"it was not healthy within {patience.healthy_s:g} s: {_last(done.output)} It said: {_last(run.log())}"
-            )
+            said = f"{last_words(done.output)} It said: {last_words(run.log())}"
+            raise RefutedError(f"it was not healthy within {patience.healthy_s:g} s: {said}")
         time.sleep(_POLL_S)
-
-
-def _answered(done: Ended) -> dict[str, Any]:
-    lines = done.output.strip().splitlines()
-    try:
-        if done.status == 0:
-            said: dict[str, Any] = json.loads(lines[-1])
-            return said
-    except (ValueError, IndexError):
-        pass  # said below
-    raise _RefutedError(f"it is healthy and does not answer its golden samples: {_last(done.output)}")
-
-
-def _judge(said: dict[str, Any], found: dict[str, Any], bundle: Bundle, budget_mib: float | None) -> None:
-    """Hold what it said against what it must be."""
-    served = (said["serves"] or {}).get("release", {}).get("bundle_sha256")
-    golden = bundle.golden
-    answers, expected = said["answers"], [int(index) for index in golden.label_index]
-    wrong = [number for number, (a, b) in enumerate(zip(answers, expected, strict=False)) if a not in (None, b)]
-    faults = [
-        (len(answers) != len(golden), f"it gave {len(answers)} answers to {len(golden)} golden samples"),
-        (served != bundle.sha256, f"it serves the bundle {str(served)[:12]}, not {bundle.sha256[:12]}"),
-        (bool(wrong), f"{len(wrong)} of {len(golden)} golden samples are answered otherwise, number {wrong[:1]} first"),
-        (
-            found.get("golden_agreeing") != len(golden),
-            f"{found.get('golden_agreeing')} of {len(golden)} golden samples were reproduced",
-        ),
-        (said["user"] != USER, f"it runs as user {said['user']}, not {USER}"),
-        (bool(said["capabilities"]), f"it has capabilities: {said['capabilities']:x}"),
-        (said["new_privileges"], "it may gain privileges"),
-        (said["writable_root"], "its root can be written"),
-        (
-            budget_mib is not None and found.get("peak_memory_mib", float("inf")) > budget_mib,
-            f"the model's process takes {found.get('peak_memory_mib', 0):.0f} MiB, its budget is {budget_mib} MiB",
-        ),
-    ]
-    if told := [text for is_so, text in faults if is_so]:
-        raise _RefutedError("; ".join(told) + ".")
-
-
-def _last(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " / ".join(lines[-3:])[:400] or "it said nothing."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform as python_platform
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from edgewright.pipeline.images.wheel_lock import LockedWheel
 
 MEDIA_TYPE = "application/vnd.in-toto+json"
 _STATEMENT, _PREDICATE = "https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1"
+_COMMIT, _DIRTY = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}"), "-dirty"
 _BUILD_TYPE, _BUILDER = "urn:edgewright:image:1", "urn:edgewright:builder:1"
 
 
@@ -25,17 +27,19 @@ class ProvenanceFacts:
         build: Identity of the build.
         recipe: Name of the recipe.
         recipe_sha256: Digest of the recipe.
-        commit: Commit of the code.
+        training_commit: Commit of the code that trained, compressed and judged the model.
         data_sha256: Digest of the data snapshot.
         mlflow_run: Identity of the run that logged it.
+        commit: Commit of the code that is in the image and builds it, with ``-dirty`` where files differ from it.
     """
 
     build: str = ""
     recipe: str = ""
     recipe_sha256: str = ""
-    commit: str = ""
+    training_commit: str = ""
     data_sha256: str = ""
     mlflow_run: str = ""
+    commit: str = ""
 
 
 def write_statement(
@@ -46,6 +50,7 @@ def write_statement(
     base: BaseImage,
     wheels: Sequence[LockedWheel],
     bundle_sha256: str | None,
+    application_diff_id: str,
 ) -> bytes:
     """Write the statement about an image.
 
@@ -57,6 +62,8 @@ def write_statement(
         base: What the image stands on.
         wheels: The wheels in it.
         bundle_sha256: Identity of the bundle in it, if there is one.
+        application_diff_id: Digest of the content of the layer that holds edgewright: a commit does not say what a checkout
+            adds to it.
     """
     materials = [_material(f"base:{base.name}", base.digest)]
     materials += [_material(f"pkg:pypi/{wheel.name}@{wheel.version}", f"sha256:{wheel.sha256}") for wheel in wheels]
@@ -64,8 +71,9 @@ def write_statement(
         materials.append(_material(f"bundle:{name}", f"sha256:{bundle_sha256}"))
     if facts.data_sha256:
         materials.append(_material("data", f"sha256:{facts.data_sha256}"))
-    if facts.commit:
-        materials.append({"uri": "git:edgewright", "digest": {"gitCommit": facts.commit}})
+    materials.append(_material("layer:application", application_diff_id))
+    materials += _source("git:edgewright", facts.commit)
+    materials += _source("git:edgewright:training", facts.training_commit)
     recipe = {"name": facts.recipe, "sha256": facts.recipe_sha256, "build": facts.build}
     # What of the building machine the bytes depend on.
     tools = {"bytecode": f"{TAG}, written by {python_platform.python_version()}", "compressor": compressor()}
@@ -89,3 +97,14 @@ def write_statement(
 
 def _material(uri: str, digest: str) -> dict[str, object]:
     return {"uri": uri, "digest": {"sha256": digest.removeprefix("sha256:")}}
+
+
+def _source(uri: str, described: str) -> list[dict[str, object]]:
+    """The material of a commit: a digest where it is one, and beside it that files differed; nothing of what is not known."""
+    commit = described.removesuffix(_DIRTY)
+    if not _COMMIT.fullmatch(commit):
+        return [{"uri": uri, "annotations": {"revision": described}}] if described else []
+    found: dict[str, object] = {"uri": uri, "digest": {"gitCommit": commit}}
+    if commit != described:
+        found["annotations"] = {"dirty": True}
+    return [found]

@@ -1,35 +1,48 @@
-"""How a registry is asked: addresses, accounts and tokens by oras-py, with a bound on every silence, and some patience."""
+"""How a registry is asked: accounts and tokens, a bound on every silence, some patience, and nothing told to strangers.
+
+The account goes to the registry itself alone (scheme, host and port), or to the giver of tokens that it names; an address
+without TLS that a registry with TLS names is refused.
+"""
 
 from __future__ import annotations
 
-import os
+import logging
+import re
 import time
 from collections.abc import Callable, Mapping
-from io import IOBase
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from edgewright.errors import ImageError
+from edgewright.pipeline.images.descriptor import parse_json
+from edgewright.pipeline.images.registry_account import Account, account_of_docker_login
 from edgewright.pipeline.images.registry_address import Address
+from edgewright.pipeline.images.registry_answer import Answer, read_document
 
-_USERNAME, _PASSWORD = "EDGEWRIGHT_REGISTRY_USERNAME", "EDGEWRIGHT_REGISTRY_PASSWORD"
+GOOD = (200, 201, 202)
+AGAIN = (429, 500, 502, 503, 504)
+_log = logging.getLogger(__name__)
+_DEFAULT_HOST = "registry-1.docker.io"
 _SILENCE_S = (10.0, 60.0)  # to connect, and between two bytes
 _PAUSES_S = (0.5, 2.0)
-_AGAIN = (429, 500, 502, 503, 504)
+_PORTS = {"http": 80, "https": 443}
+_WORD = re.compile(r'(\w+)="([^"]*)"')
+Read = Callable[[Any], bytes]
 
 
 class RegistrySession:
     """Asks one repository; by its own connection, for one thread."""
 
-    def __init__(self, client: Any, base: str, is_basic: bool) -> None:
+    def __init__(self, base: str, account: Account | None) -> None:
         """Prepare.
 
         Args:
-            client: oras's client.
-            base: Address of the repository.
-            is_basic: Whether the registry takes name and password with every question; else it gives tokens.
+            base: Address of the repository, ``https://host/v2/repository``.
+            account: Who asks; None for nobody.
         """
-        self._client, self._base, self._is_basic = client, base, is_basic
+        self._base, self._account, self._authorization = base, account, ""
+        self._http = _http(self.settled)
 
     def ask(
         self,
@@ -37,120 +50,178 @@ class RegistrySession:
         place: str,
         headers: Mapping[str, str] | None = None,
         body: Callable[[], Any] | None = None,
-        stream: bool = False,
-    ) -> Any:
+        read: Read = read_document,
+    ) -> Answer:
         """Ask for a place below the repository; what is busy or broken off is asked again, twice.
 
         Args:
             method: HTTP's word.
-            place: Below the repository: ``manifests/latest``.
+            place: Below the repository: ``manifests/latest``; or an address that the registry named.
             headers: Headers.
             body: Gives what is sent, each time anew.
-            stream: Whether the answer's body is read by the caller.
+            read: Takes the body of a good answer, each time from its beginning.
 
         Returns:
             The answer, whatever its status.
-        """
-        return self.ask_url(method, f"{self._base}/{place}", headers, body, stream)
 
-    def ask_url(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str] | None = None,
-        body: Callable[[], Any] | None = None,
-        stream: bool = False,
-    ) -> Any:
-        """Ask for an address that the registry named."""
+        Raises:
+            ImageError: The address is refused, or the answer is no registry's.
+            requests.exceptions.RequestException: It broke off every time.
+        """
+        return self.patiently(lambda: self.once(method, place, headers, body, read))
+
+    def patiently(self, ask: Callable[[], Answer], again: tuple[int, ...] = AGAIN) -> Answer:
+        """Do something that asks, and do it again, twice, where it broke off or the answer's status says so."""
         from requests.exceptions import ConnectionError as BrokenError
         from requests.exceptions import Timeout
 
-        for pause_s in (*_PAUSES_S, None):
+        for pause_s in _PAUSES_S:
             try:
-                answer = self._once(method, url, headers, body, stream)
-                if answer.status_code not in _AGAIN or pause_s is None:
+                answer = ask()
+            except (BrokenError, Timeout) as broken:
+                _log.info("%s. Asking again in %s s.", broken, pause_s)
+            else:
+                if answer.status not in again:
                     return answer
-            except (BrokenError, Timeout):
-                if pause_s is None:
-                    raise
             time.sleep(pause_s)
-        raise AssertionError("unreachable")
+        return ask()
 
-    def absolute(self, place: str) -> str:
-        """An address that the registry gave, with its host."""
-        return urljoin(f"{self._base}/", place)
-
-    def _once(
-        self, method: str, url: str, headers: Mapping[str, str] | None, body: Callable[[], Any] | None, stream: bool
-    ) -> Any:
-        answer = self._send(method, url, headers, body, stream)
-        if answer.status_code == 401 and getattr(self._client.auth, "token", None):
-            # A token is for what was asked first, e.g. reading; the registry says now what is needed.
-            self._client.auth.token = None
-            answer = self._send(method, url, headers, body, stream)
+    def once(
+        self,
+        method: str,
+        place: str,
+        headers: Mapping[str, str] | None = None,
+        body: Callable[[], Any] | None = None,
+        read: Read = read_document,
+    ) -> Answer:
+        """Ask as `ask` does, with no patience; where the registry wants to know who asks, it is told."""
+        url = self.settled(place)
+        answer = self._send(method, url, headers, body, read)
+        if answer.status in (401, 403) and self._is_own(answer.url) and self._meets(answer):
+            answer = self._send(method, url, headers, body, read)
         return answer
 
+    def first_status(self) -> int:
+        """What an asker without a name is answered first: 200 or 401 by an image registry."""
+        root = f"{self._base.partition('/v2/')[0]}/v2/"
+        return self.patiently(lambda: self._send("GET", root, None, None, read_document)).status
+
+    def settled(self, place: str) -> str:
+        """The address of a place below the repository, or of one that the registry named.
+
+        Proxies that end TLS let registries name themselves without it: those are asked with TLS all the same.
+
+        Raises:
+            ImageError: It leads from TLS to no TLS, or is no address of HTTP.
+        """
+        own = urlsplit(self._base)
+        try:
+            url = urljoin(f"{self._base}/", place)
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as cause:
+            raise ImageError(f"{self._base} names the address {place!r:.200}, which is none: {cause}.") from cause
+        if parts.scheme not in _PORTS or not parts.hostname:
+            raise ImageError(f"{self._base} names the address {url!r:.200}: only http and https are asked.")
+        if own.scheme == "https" and parts.scheme == "http":
+            if (parts.hostname, port or _PORTS["https"]) != _origin(own)[1:]:
+                raise ImageError(
+                    f"{self._base} is asked by https and leads to {url.partition('?')[0]!r:.200}, which has no TLS: that is "
+                    f"refused. Mend the address that the registry names for itself."
+                )
+            return parts._replace(scheme="https", netloc=own.netloc).geturl()
+        return url
+
+    def _is_own(self, url: str) -> bool:
+        return _origin(urlsplit(url)) == _origin(urlsplit(self._base))
+
     def _send(
-        self, method: str, url: str, headers: Mapping[str, str] | None, body: Callable[[], Any] | None, stream: bool
-    ) -> Any:
+        self, method: str, url: str, headers: Mapping[str, str] | None, body: Callable[[], Any] | None, read: Read
+    ) -> Answer:
+        told = {"Accept-Encoding": "identity", **(headers or {})}
+        if self._authorization and self._is_own(url):
+            told["Authorization"] = self._authorization
         data = None if body is None else body()
         try:
-            if self._is_basic:  # oras would take the challenge's words for the address of a giver of tokens
-                return self._client.session.request(method, url, data=data, headers=dict(headers or {}), stream=stream)
-            return self._client.do_request(url, method, data=data, headers=dict(headers or {}), stream=stream)
-        except ValueError as cause:  # oras: it has no account for a registry that asks for one
-            raise ImageError(
-                f"{url.partition('?')[0]} asks for an account, and none was accepted: set {_USERNAME} and {_PASSWORD}, or "
-                f"docker login ({cause})."
-            ) from cause
+            with self._http.request(method, url, data=data, headers=told, stream=True, timeout=_SILENCE_S) as response:
+                status = response.status_code
+                content = (read if status in GOOD else read_document)(response)
+                return Answer(method, response.url, status, response.headers, content)
         finally:
-            if isinstance(data, IOBase):
-                data.close()
+            if (close := getattr(data, "close", None)) is not None:
+                close()
+
+    def _meets(self, answer: Answer) -> bool:
+        """Whether there is something new to say to who asks for an account."""
+        kind, _, words = answer.headers.get("WWW-Authenticate", "").partition(" ")
+        before, self._authorization = self._authorization, ""
+        if kind.lower() == "basic" and self._account is not None:
+            self._authorization = f"Basic {self._account.basic}"
+        elif kind.lower() == "bearer":
+            self._authorization = self._token(dict(_WORD.findall(words)))
+        return self._authorization not in ("", before)
+
+    def _token(self, words: Mapping[str, str]) -> str:
+        """Ask the giver of tokens that the registry names, for what the registry says; empty where it refuses."""
+        if not words.get("realm"):
+            return ""
+        url = self.settled(words["realm"])
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        if self._account is not None:
+            headers["Authorization"] = f"Basic {self._account.basic}"
+        asked = {key: words[key] for key in ("service", "scope") if key in words}
+        with self._http.request("GET", url, params=asked, headers=headers, stream=True, timeout=_SILENCE_S) as response:
+            content, status = read_document(response), response.status_code
+        if status in (400, 401, 403):
+            return ""
+        if status != 200:
+            raise ImageError(f"{url.partition('?')[0]}, which gives tokens for {self._base}, answered {status}.")
+        found = parse_json(content, f"the token of {url.partition('?')[0]}")
+        token = found.get("token") or found.get("access_token")
+        return f"Bearer {token}" if isinstance(token, str) else ""
 
 
-def open_session(address: Address, environment: Mapping[str, str] = os.environ) -> RegistrySession:
-    """Find out how a registry wants to be asked.
+def open_session(address: Address, account: Account | None = None) -> RegistrySession:
+    """Find out whether a registry is there.
+
+    Args:
+        address: A repository of it.
+        account: Who asks; None for whom ``docker login`` left for that registry, or nobody.
 
     Raises:
-        ImageError: oras-py is not installed, or no registry is there.
+        ImageError: No registry is there, or what ``docker login`` left cannot be read.
         requests.exceptions.RequestException: It does not answer.
     """
-    try:
-        import oras.defaults  # type: ignore[import-untyped]
-        from oras.container import Container  # type: ignore[import-untyped]
-        from oras.provider import Registry  # type: ignore[import-untyped]
-    except ImportError as cause:
-        raise ImageError(
-            "registries are asked by oras-py, which is not installed: pip install 'edgewright[images]'"
-        ) from cause
-    from requests.adapters import HTTPAdapter
-
-    class Bounded(HTTPAdapter):
-        """Never waits for ever."""
-
-        def send(self, request: Any, *words: Any, **settings: Any) -> Any:
-            settings["timeout"] = settings.get("timeout") or _SILENCE_S
-            return super().send(request, *words, **settings)
-
-    host = address.host or oras.defaults.registry.default_v2_registry["host"]
+    root = f"{'http' if address.is_plain else 'https'}://{address.host or _DEFAULT_HOST}"
     repository = address.repository if address.host or "/" in address.repository else f"library/{address.repository}"
-    client = Registry(hostname=host, insecure=address.is_plain)
-    for scheme in ("http://", "https://"):
-        client.session.mount(scheme, Bounded())
-    container = Container(f"{host}/{repository}")
-    scheme = "http" if address.is_plain else "https"
-    account = (environment.get(_USERNAME, ""), environment.get(_PASSWORD, ""))
-    first = client.session.get(f"{scheme}://{host}/v2/")
-    challenge = first.headers.get("WWW-Authenticate", "").lower()
-    if first.status_code not in (200, 401):
-        raise ImageError(f"{scheme}://{host} is no image registry: it answered {first.status_code} to /v2/.")
-    is_basic = challenge.startswith("basic")
-    if all(account) and not is_basic:
-        client.auth.set_basic_auth(*account)
-    elif all(account):
-        client.session.auth = account
-    else:
-        client.auth.load_configs(container)
-        if is_basic and (known := getattr(client.auth, "_basic_auth", None)):
-            client.session.headers["Authorization"] = f"Basic {known}"
-    return RegistrySession(client, f"{scheme}://{host}/v2/{repository}", is_basic)
+    session = RegistrySession(f"{root}/v2/{repository}", account or account_of_docker_login(address.host))
+    if (status := session.first_status()) not in (200, 401):
+        raise ImageError(
+            f"{root} is no image registry, or is out of order: it answered {status} to /v2/, and needed is 200 or 401."
+        )
+    return session
+
+
+def _origin(parts: SplitResult) -> tuple[str, str, int]:
+    return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
+
+
+def _http(settled: Callable[[str], str]) -> Any:
+    """A session of requests' that keeps no cookies, reads no accounts by itself, and whose redirections are settled."""
+    from requests import Session
+
+    class Settled(Session):
+        """Looks at where it is sent."""
+
+        def get_redirect_target(self, resp: Any) -> str | None:
+            target = super().get_redirect_target(resp)
+            return None if target is None else settled(urljoin(resp.url, target))
+
+    http = Settled()
+    http.auth = _as_it_is
+    http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return http
+
+
+def _as_it_is(request: Any) -> Any:
+    return request

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import edgewright
 from edgewright.bundle import read_bundle
-from edgewright.errors import ImageError, RecipeError, RegistryError
+from edgewright.errors import ImageError, IntegrityError, RecipeError, RegistryError
 from edgewright.pipeline.document import parse_fields
 from edgewright.pipeline.images.builder import ImageParts, build_image
 from edgewright.pipeline.images.confinement import Limits, limits_of
-from edgewright.pipeline.images.descriptor import parse_json
+from edgewright.pipeline.images.descriptor import Descriptor, check_digest, parse_json
 from edgewright.pipeline.images.engine_builder import build_image_with_engine
 from edgewright.pipeline.images.engine_client import find_engine
 from edgewright.pipeline.images.engine_leftovers import remove_leftovers
@@ -29,9 +30,9 @@ from edgewright.pipeline.images.oci_layout import OciLayout
 from edgewright.pipeline.images.platform import Platform, platform_named, why_not
 from edgewright.pipeline.images.proof import Proof, prove_image
 from edgewright.pipeline.images.provenance import ProvenanceFacts
-from edgewright.pipeline.images.registry_address import parse_address
+from edgewright.pipeline.images.registry_address import Address, parse_address
 from edgewright.pipeline.images.wheel_lock import LOCKS
-from edgewright.pipeline.run_logging import CONTEXT
+from edgewright.pipeline.run_logging import CONTEXT, git_commit
 from edgewright.pipeline.settled_json import digest_of
 from edgewright.pipeline.targets import Target, load_targets
 from edgewright.pipeline.tracking import (
@@ -48,6 +49,7 @@ from edgewright.pipeline.tracking import (
 from edgewright.pipeline.workspace import Workspace
 
 WITHOUT_ENGINE = "edgewright, without an engine"
+_LAYOUT = "oci:"
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Member:
     @property
     def limits(self) -> Limits:
         """What the target grants."""
-        return limits_of(self.target.budgets.peak_memory_mib)
+        return limits_of(self.target.budgets.peak_memory_mib, self.target.threads)
 
 
 @dataclass(frozen=True)
@@ -160,20 +162,24 @@ def image_parts(workspace: Workspace, platform: Platform, base: str) -> ImagePar
     Args:
         workspace: Keeps bases and wheels.
         platform: The platform.
-        base: An image of a registry by its digest, ``python@sha256:…``; empty for what ``docker/base.sh`` made.
+        base: An image of a registry by its digest, ``python@sha256:…``, or of a layout on this machine,
+            ``oci:FOLDER@sha256:…``; empty for what ``docker/base.sh`` made.
 
     Raises:
         ImageError: There is no base; the message says how to make one.
     """
     cache = workspace.home / "cache"
-    if base:
+    found: Path | tuple[Path, str]
+    if base.startswith(_LAYOUT):
+        folder, _, digest = base.removeprefix(_LAYOUT).rpartition("@")
+        found = (Path(folder), check_digest(digest, f"the base {base!r:.200}"))
+    elif base:
         address = parse_address(base)
         if not address.digest:
             raise ImageError(f"a base is named by its digest, found {base!r:.200}: python@sha256:…, for example.")
         bases = OciLayout.create(cache / "bases" / "layout")
-        known = [each for each in bases.entries() if each.reference == f"{address.pull}, {platform.name}"]
-        entry = known[0] if known else ImageRegistry(address).pull(bases, platform)
-        found: Path | tuple[Path, str] = (bases.root, entry.reference or entry.digest)
+        entry = _whole_base(bases, address, platform) or ImageRegistry(address).pull(bases, platform)
+        found = (bases.root, entry.reference or entry.digest)
     else:
         found = cache / "bases" / f"debian-{platform.debian}.tar"
         if not found.is_file():
@@ -184,8 +190,25 @@ def image_parts(workspace: Workspace, platform: Platform, base: str) -> ImagePar
     return ImageParts(LOCKS, cache / "wheels", {platform.name: found})
 
 
+def _whole_base(bases: OciLayout, address: Address, platform: Platform) -> Descriptor | None:
+    """A base that was pulled before and is as it was then; None where there is none, or it must be pulled again."""
+    for entry in bases.entries():
+        if entry.reference == f"{address.pull}, {platform.name}":
+            try:
+                bases.verify(entry)
+            except (ImageError, IntegrityError):
+                return None
+            return entry
+    return None
+
+
 def build_member(
-    workspace: Workspace, tracking: Tracking, member: Member, base: str = "", builder: str = "auto"
+    workspace: Workspace,
+    tracking: Tracking,
+    member: Member,
+    base: str = "",
+    builder: str = "auto",
+    with_bundle: bool = True,
 ) -> BuiltMember:
     """Build one image of a release, and prove it.
 
@@ -195,6 +218,7 @@ def build_member(
         member: Which one.
         base: See `image_parts`.
         builder: ``engine``, ``layout`` (without one), or ``auto``: an engine where one answers.
+        with_bundle: Whether the release's bundle is in it, as the device's factory bundle; without it nothing can be proven.
 
     Raises:
         ImageError: A part is missing or does not fit.
@@ -214,11 +238,11 @@ def build_member(
         layout = OciLayout.create(images_folder(workspace))
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgewright-image-"))
         folder = download(tracking, member.version, "bundle", Path(scratch))
-        spec = _spec(tracking, member, folder)
+        spec = _spec(tracking, member, folder, with_bundle)
         image = build_image_with_engine(spec, layout, parts, engine) if engine else build_image(spec, layout, parts)
         entry = layout.find(image.manifest_digest)
         budget_mib = member.target.budgets.peak_memory_mib
-        proof = prove_image(layout, entry, member.platform, folder, member.limits, budget_mib, found)
+        proof = prove_image(layout, entry, member.platform, spec.bundle, member.limits, budget_mib, found)
     name = f"{member.version.name}:{member.version.version}"
     return BuiltMember(member.platform.name, name, image, engine.facts.name if engine else WITHOUT_ENGINE, proof)
 
@@ -261,7 +285,7 @@ def _target(context: Mapping[str, Any], version: ModelVersion, targets_file: str
     return known[version.target]
 
 
-def _spec(tracking: Tracking, member: Member, folder: Path) -> ImageSpec:
+def _spec(tracking: Tracking, member: Member, folder: Path, with_bundle: bool) -> ImageSpec:
     version = member.version
     manifest = read_bundle(folder, version.bundle_sha256).manifest
     tags = run_tags(tracking, version.run_id)
@@ -270,9 +294,10 @@ def _spec(tracking: Tracking, member: Member, folder: Path) -> ImageSpec:
         build=version.build,
         recipe=version.model,
         recipe_sha256=member.recipe_sha256,
-        commit=tags.get("edgewright.git_commit", ""),
+        training_commit=_known(tags.get("edgewright.git_commit", "")),
         data_sha256=tags.get("edgewright.data_sha256", "") or manifest.data_sha256,
         mlflow_run=version.run_id,
+        commit=_known(git_commit(Path(edgewright.__file__).parent)),
     )
     return ImageSpec(
         model=version.model,
@@ -282,9 +307,13 @@ def _spec(tracking: Tracking, member: Member, folder: Path) -> ImageSpec:
         platform=member.platform,
         engine=manifest.engine,
         threads=member.target.threads,
-        bundle=folder,
+        bundle=folder if with_bundle else None,
         verdict=version.verdict,
         provenance=facts,
         source_date_epoch=version.created_ms // 1000,
         more_engines=others,
     )
+
+
+def _known(commit: str) -> str:
+    return "" if commit == "unknown" else commit

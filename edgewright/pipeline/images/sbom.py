@@ -1,6 +1,7 @@
 """What is in an image, for whoever must know: a CycloneDX bill of materials with every wheel and every package, and licences.
 
-Read from what the image takes: wheels from their METADATA, packages from the base's dpkg record. It holds nothing random and
+Read from what the image takes: wheels from their METADATA, packages from the base's dpkg record, and what its makers built
+beside dpkg from the files that tell of it. It holds nothing random and
 no time but the release's, so the same image has the same bill.
 """
 
@@ -10,7 +11,6 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.parser import BytesParser
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
@@ -25,18 +25,10 @@ from packageurl import PackageURL
 from edgewright.errors import ImageError
 from edgewright.pipeline.images.base import BaseImage
 from edgewright.pipeline.images.os_packages import OsPackage
+from edgewright.pipeline.images.python_metadata import read_metadata
 from edgewright.pipeline.images.wheel_lock import LockedWheel
 
 MEDIA_TYPE = "application/vnd.cyclonedx+json"
-_CLASSIFIER = "License :: OSI Approved :: "
-_LONG = 100  # some METADATA hold a licence's whole text where its name belongs
-# Classifiers' words where SPDX has others.
-_SPDX = {
-    "MIT License": "MIT",
-    "BSD License": "BSD-3-Clause",
-    "Apache Software License": "Apache-2.0",
-    "Python Software Foundation License": "PSF-2.0",
-}
 
 
 @dataclass(frozen=True)
@@ -59,6 +51,7 @@ def write_bill(
     base: BaseImage,
     wheels: Sequence[tuple[LockedWheel, Path]],
     application_version: str,
+    application_diff_id: str,
     epoch: int,
 ) -> Bill:
     """Write the bill of an image.
@@ -70,6 +63,8 @@ def write_bill(
         base: What it stands on.
         wheels: The wheels in it and their files.
         application_version: edgewright's.
+        application_diff_id: Digest of the content of the layer that holds edgewright: two states of the code have one
+            version.
         epoch: The release's time, seconds since 1970.
 
     Raises:
@@ -83,8 +78,9 @@ def write_bill(
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=image_digest.removeprefix("sha256:"))],
     )
     components = [_of_package(package, base.distribution) for package in base.packages]
+    components += _of_base_python(base)
     components += [_of_wheel(wheel, path) for wheel, path in wheels]
-    components.append(_component("edgewright", application_version, _pypi("edgewright", application_version), ()))
+    components.append(_of_application(application_version, application_diff_id))
     bom = Bom(components=components, serial_number=uuid5(NAMESPACE_URL, f"edgewright:{image_digest}"))
     bom.metadata.component = image
     bom.metadata.timestamp = datetime.fromtimestamp(epoch, UTC)
@@ -106,22 +102,32 @@ def wheel_licence(wheel: Path) -> str:
         names = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA") and name.count("/") == 1]
         if not names:
             raise ImageError(f"{wheel} holds no METADATA: it is no wheel.")
-        fields = BytesParser().parsebytes(archive.read(names[0]), headersonly=True)
-    if expression := fields.get("License-Expression"):
-        return str(expression).strip()
-    licence = str(fields.get("License") or "").strip()
-    if licence and licence.lower() != "unknown" and len(licence) <= _LONG and "\n" not in licence:
-        return licence
-    classified = [
-        str(each).removeprefix(_CLASSIFIER) for each in fields.get_all("Classifier", ()) if _CLASSIFIER in str(each)
-    ]
-    return " AND ".join(_SPDX.get(each, each) for each in classified) or "see the licence files of the wheel"
+        return read_metadata(archive.read(names[0])).licence or "see the licence files of the wheel"
 
 
 def _of_wheel(wheel: LockedWheel, path: Path) -> Component:
     component = _component(wheel.name, wheel.version, _pypi(wheel.name, wheel.version), (wheel_licence(path),))
     component.hashes.add(HashType(alg=HashAlgorithm.SHA_256, content=wheel.sha256))
     return component
+
+
+def _of_application(version: str, diff_id: str) -> Component:
+    component = _component("edgewright", version, _pypi("edgewright", version), ())
+    component.hashes.add(HashType(alg=HashAlgorithm.SHA_256, content=diff_id.removeprefix("sha256:")))
+    return component
+
+
+def _of_base_python(base: BaseImage) -> list[Component]:
+    """CPython and distributions that the base's makers brought without dpkg."""
+    found = []
+    if base.python_version:
+        purl = PackageURL("generic", None, "python", base.python_version)
+        found.append(_component("python", base.python_version, purl, ("PSF-2.0",)))
+    for package in base.python_packages:
+        found.append(
+            _component(package.name, package.version, _pypi(package.name, package.version), (package.licence,), "base:")
+        )
+    return found
 
 
 def _of_package(package: OsPackage, distribution: str) -> Component:
@@ -136,8 +142,10 @@ def _of_package(package: OsPackage, distribution: str) -> Component:
     return component
 
 
-def _component(name: str, version: str, purl: PackageURL, licences: Sequence[str]) -> Component:
-    component = Component(name=name, version=version, type=ComponentType.LIBRARY, purl=purl, bom_ref=purl.to_string())
+def _component(name: str, version: str, purl: PackageURL, licences: Sequence[str], place: str = "") -> Component:
+    """Give a component; one that is in an image twice needs a place before its reference."""
+    reference = f"{place}{purl.to_string()}"
+    component = Component(name=name, version=version, type=ComponentType.LIBRARY, purl=purl, bom_ref=reference)
     factory = LicenseFactory()
     if len(licences) == 1:
         component.licenses.add(factory.make_from_string(licences[0]))

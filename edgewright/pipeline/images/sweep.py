@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgewright.durable import flush_folder
+from edgewright.durable import replace_file
+from edgewright.errors import ImageError, IntegrityError
 from edgewright.pipeline.images.descriptor import MANIFESTS, Descriptor, parse_descriptor
-from edgewright.pipeline.images.layout_writer import LayoutWriter, no_room, writers_lock
-from edgewright.pipeline.images.oci_layout import INDEX_NAME, OciLayout, index_bytes
+from edgewright.pipeline.images.layout_writer import no_room, writers_lock
+from edgewright.pipeline.images.oci_layout import INDEX_NAME, OciLayout, index_bytes, listed
 from edgewright.pipeline.images.release_images import images_folder
 from edgewright.pipeline.tracking import Tracking, registered_names, versions
 from edgewright.pipeline.tracking.image_tags import recorded_images
@@ -70,17 +72,22 @@ def sweep_layout(layout: OciLayout, named: Collection[str], older_than_s: float)
         layout: The layout.
         named: Digests of indexes and images that somebody names.
         older_than_s: Age in seconds below which everything stays: a run may be about to name it.
+
+    Raises:
+        ImageError: A document of what is named is none: nothing is removed.
+        IntegrityError: One is missing, damaged or exchanged: nothing is removed. What nobody names may be damaged.
+        DiskFullError: There is no room for the list of what stays.
     """
     oldest_s = time.time() - older_than_s
     with no_room(layout.root), writers_lock(layout.root):
         entries = layout.entries()
-        kept = _kept(layout, entries, named, oldest_s)
-        stays = {digest for entry in kept for digest in _blobs(layout, entry)}
+        kept, must = _kept(layout, entries, named, oldest_s)
+        stays = {entry.digest for entry in kept}
+        for entry in kept:
+            with _damage_passed_over(entry.digest not in must):
+                stays |= _blobs(layout, entry)
         if kept != entries:
-            replacing = layout.root / ".index"
-            LayoutWriter.put(replacing, index_bytes(kept))
-            replacing.replace(layout.root / INDEX_NAME)
-            flush_folder(layout.root)
+            replace_file(layout.root / INDEX_NAME, index_bytes(kept))
         gone = [
             (path, path.stat().st_size)
             for path in sorted((layout.root / "blobs" / "sha256").iterdir())
@@ -93,22 +100,42 @@ def sweep_layout(layout: OciLayout, named: Collection[str], older_than_s: float)
 
 def _kept(
     layout: OciLayout, entries: tuple[Descriptor, ...], named: Collection[str], oldest_s: float
-) -> tuple[Descriptor, ...]:
-    """Entries that are named or young, the images of such indexes, and what is attached to those."""
-    roots = [each for each in entries if each.digest in named or _is_young(layout.blob_path(each.digest), oldest_s)]
-    stays = {each.digest for root in roots for each in (root, *layout.images(root))}
-    return tuple(entry for entry in entries if entry.digest in stays or layout.subject(entry) in stays)
+) -> tuple[tuple[Descriptor, ...], set[str]]:
+    """Entries that are named or young, the images of such indexes, and what is attached to those.
+
+    Returns:
+        The entries, and the digests of those that somebody names: these must be readable.
+    """
+    must, stays, subjects = set[str](), set[str](), dict[str, str | None]()
+    for entry in entries:
+        is_named = entry.digest in named
+        if is_named or _is_young(layout.blob_path(entry.digest), oldest_s):
+            found = {entry.digest}
+            with _damage_passed_over(not is_named):
+                found |= {image.digest for image in layout.images(entry)}
+            stays |= found
+            must |= found if is_named else set()
+        with _damage_passed_over():
+            subjects[entry.digest] = layout.subject(entry)
+    must |= {digest for digest, subject in subjects.items() if subject in must}
+    return tuple(each for each in entries if each.digest in stays or subjects.get(each.digest) in stays), must
 
 
-def _blobs(layout: OciLayout, entry: Descriptor) -> Iterator[str]:
+def _blobs(layout: OciLayout, entry: Descriptor) -> set[str]:
     """Digests of all that an entry needs."""
-    yield entry.digest
+    found = {entry.digest}
     for image in layout.images(entry):
-        yield from _blobs(layout, image)
+        found |= _blobs(layout, image)
     if entry.media_type in MANIFESTS:
         document, place = layout.document(entry, "manifest"), f"manifest {entry.digest}"
-        for each in (document.get("config"), *document.get("layers", ())):
-            yield parse_descriptor(each, place).digest
+        found.add(parse_descriptor(document.get("config"), place).digest)
+        found |= {layer.digest for layer in listed(document, "layers", place)}
+    return found
+
+
+def _damage_passed_over(is_passed_over: bool = True) -> AbstractContextManager[None]:
+    """What nobody names may be damaged: it goes when it is old, and keeps nothing else from going."""
+    return suppress(ImageError, IntegrityError) if is_passed_over else nullcontext()
 
 
 def _is_young(path: Path, oldest_s: float) -> bool:

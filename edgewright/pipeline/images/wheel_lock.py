@@ -56,10 +56,15 @@ def read_lock(folder: Path, platform: Platform, engine: str) -> tuple[LockedWhee
     """Read the lock file of a platform and an engine.
 
     Raises:
-        ImageError: The engine cannot be had there; or the file is missing, has a line that is none, or does not name exactly
-            the distributions that such an image takes.
+        ImageError: The engine cannot be had there; the folder is missing; or the file is missing, has a line that is none,
+            or does not name exactly the distributions that such an image takes.
     """
     needed, path = platform.wheels(engine), folder / lock_name(platform, engine)
+    if not folder.is_dir():
+        raise ImageError(
+            f"{folder.absolute()} is missing: it holds the lock files, which pin an image's wheels. Run this in the root of "
+            f"a checkout of edgewright, which has them in {LOCKS}."
+        )
     if not path.is_file():
         raise ImageError(f"{path} is missing: it pins the wheels of {platform.name}. Write it: {_RENEW}.")
     wheels = parse_lock(path.read_text("utf-8"), str(path))

@@ -114,7 +114,7 @@ def test_a_new_model_changes_the_last_layer_alone_and_costs_little_more_than_its
     old = build_image(spec_of(make_bundle(tmp_path / "1")), out, parts)
     bundle = make_bundle(tmp_path / "2", seed=1)
     changes = {"version": 8, "source_date_epoch": 1_760_000_000}
-    facts = replace(spec_of(None).provenance, build="b2", commit="f" * 40, mlflow_run="run2")
+    facts = replace(spec_of(None).provenance, build="b2", training_commit="f" * 40, mlflow_run="run2")
     new = build_image(spec_of(bundle, provenance=facts, **changes), out, parts)
     assert [layer.name for layer in old.layers] == ["base", "wheels", "application", "bundle"]
     assert [layer.digest for layer in old.layers[:-1]] == [layer.digest for layer in new.layers[:-1]]
@@ -124,6 +124,32 @@ def test_a_new_model_changes_the_last_layer_alone_and_costs_little_more_than_its
     downloaded = sum(layer.size_bytes for layer in new.layers if layer.digest not in known)
     downloaded += new.config_size_bytes + new.manifest_size_bytes + index.size_bytes
     assert downloaded <= 1.1 * sum(path.stat().st_size for path in bundle.folder.iterdir())
+
+
+def test_other_code_of_the_agent_is_seen_in_bill_and_provenance_whatever_the_commit_says(
+    parts: ImageParts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+    for number, source in enumerate((b"VALUE = 1\n", b"VALUE = 2\n")):
+        out = OciLayout.create(tmp_path / str(number))
+        package = tmp_path / f"package{number}"
+        (package / "device").mkdir(parents=True)
+        (package / "device/agent.py").write_bytes(source)
+        monkeypatch.setattr("edgewright.pipeline.images.builder._PACKAGE", package)
+        image = build_image(spec_of(None), out, parts)
+        (layer,) = [each.diff_id for each in image.layers if each.name == "application"]
+        documents = {}
+        for entry in out.attached(image.manifest_digest):
+            blob = out.document(entry, "attachment")["layers"][0]
+            documents[entry.artifact_type] = json.loads(out.blob_path(blob["digest"]).read_bytes())
+        (component,) = [
+            each for each in documents["application/vnd.cyclonedx+json"]["components"] if each["name"] == "edgewright"
+        ]
+        definition = documents["application/vnd.in-toto+json"]["predicate"]["buildDefinition"]
+        materials = {each["uri"]: each["digest"] for each in definition["resolvedDependencies"]}
+        said.append((component["hashes"][0]["content"], materials["layer:application"]["sha256"]))
+        assert said[-1] == (layer.removeprefix("sha256:"),) * 2
+    assert said[0] != said[1]
 
 
 def test_the_configuration_does_not_depend_on_the_compressor(

@@ -65,3 +65,21 @@ def test_another_python_than_the_images_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("edgewright.pipeline.images.bytecode.PYTHON_VERSION", "3.99")
     with pytest.raises(ImageError, match=r"for Python 3\.99, this is 3\.11"):
         bytecode(b"a = 1\n", "/opt/x.py")
+
+
+@pytest.mark.parametrize("switch", ["-OO", "-Wdefault", "-bb", "-Xdev"])
+def test_switches_of_the_process_are_not_seen(switch: str) -> None:
+    command = [sys.executable, "-c", _PRINT.format(before="pass", source=SOURCE)]
+    digests = {
+        subprocess.run([command[0], *more, *command[1:]], capture_output=True, text=True, timeout=60, check=True).stdout
+        for more in ([], [switch])
+    }
+    assert len(digests) == 1
+
+
+def test_a_python_that_leaves_out_columns_is_refused_with_what_to_unset() -> None:
+    command = [sys.executable, "-c", _PRINT.format(before="pass", source=SOURCE)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env={"PYTHONNODEBUGRANGES": "1"}, check=False
+    )
+    assert done.returncode != 0 and "ImageError" in done.stderr and "unset PYTHONNODEBUGRANGES" in done.stderr

@@ -51,6 +51,12 @@ def test_the_agent_has_what_it_was_proven_under_and_no_more() -> None:
     assert "privileged" not in agent and "network_mode" not in agent
 
 
+@pytest.mark.parametrize(("threads", "cpus"), [(1, 2.0), (4, 4.0)])
+def test_agent_and_worker_have_two_processors_or_as_many_as_an_inference_uses(threads: int, cpus: float) -> None:
+    text = render_compose(replace(EXAMPLE, limits=limits_of(700, threads)))
+    assert read(text)["services"]["agent"]["cpus"] == cpus
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

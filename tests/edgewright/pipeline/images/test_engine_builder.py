@@ -78,7 +78,7 @@ def test_what_somebody_pulled_by_its_digest_or_built_without_a_name_survives_a_b
     pulled = engine.client.images.get(pushed.address.pull).id
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "Dockerfile").write_text(f"FROM {pushed.address.pull}\nLABEL mine=yes\n")
-    own, _ = engine.client.images.build(path=str(tmp_path / "own"))
+    own, _ = engine.client.images.build(path=str(tmp_path / "own"), rm=True)
     try:
         build_image_with_engine(spec_of(make_bundle(tmp_path / "bundle")), layout, parts, engine, FILE)
         assert {each.id for each in engine.client.images.list()} == {pulled, own.id}

@@ -9,20 +9,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from requests.exceptions import ConnectionError as BrokenError
 
 from container_engine import Running, running_registry
 from edgewright.errors import ImageError, IntegrityError
+from edgewright.pipeline.images import registry_session
 from edgewright.pipeline.images.builder import ImageParts, build_image, build_index
+from edgewright.pipeline.images.descriptor import parse_json
 from edgewright.pipeline.images.image_registry import ImageRegistry
 from edgewright.pipeline.images.image_spec import BuiltIndex
 from edgewright.pipeline.images.oci_layout import OciLayout
 from edgewright.pipeline.images.platform import PLATFORMS
-from edgewright.pipeline.images.registry_address import Address, parse_address
-from edgewright.pipeline.images.registry_session import RegistrySession
+from edgewright.pipeline.images.registry_account import account_of_environment
+from edgewright.pipeline.images.registry_address import Address, parse_push_address
 from edgewright.pipeline.images.release_images import image_parts
 from edgewright.pipeline.workspace import Workspace
+from fake_image_registry import FakeRegistry, Handler, fake_registry
 from image_parts import make_bundle, make_parts, spec_of
+
+ACCOUNT = {"EDGEWRIGHT_REGISTRY_USERNAME": "robot", "EDGEWRIGHT_REGISTRY_PASSWORD": "a-word-for-a-trial"}
+
+
+@pytest.fixture(autouse=True)
+def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No `docker login` of whoever runs this, and little patience."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(registry_session, "_PAUSES_S", (0.05, 0.1))
 
 
 @pytest.fixture(scope="module")
@@ -46,32 +57,11 @@ def index(layout: OciLayout, parts: ImageParts, tmp_path_factory: pytest.TempPat
 
 
 def repository(running: Running, name: str, **more: Any) -> ImageRegistry:
-    return ImageRegistry(parse_address(f"http://{running.address}/team", may_be_host=True).below(name), **more)
+    return ImageRegistry(parse_push_address(f"http://{running.address}/team").below(name), **more)
 
 
-@pytest.mark.parametrize(
-    ("text", "host", "path", "pull"),
-    [
-        (
-            "registry.example:5000/team/digits:4",
-            "registry.example:5000",
-            "team/digits",
-            "registry.example:5000/team/digits:4",
-        ),
-        (f"python@sha256:{'a' * 64}", "", "python", f"python@sha256:{'a' * 64}"),
-        ("localhost/x", "localhost", "x", "localhost/x"),
-        ("http://10.0.0.7:5000/a/b/", "10.0.0.7:5000", "a/b", "10.0.0.7:5000/a/b"),
-    ],
-)
-def test_addresses_are_read_as_engines_read_them(text: str, host: str, path: str, pull: str) -> None:
-    found = parse_address(text)
-    assert (found.host, found.repository, found.pull, found.is_plain) == (host, path, pull, text.startswith("http://"))
-
-
-@pytest.mark.parametrize("text", ["", "Upper/case", "a b", "x/../y", "x:", "x@sha256:12", "host:99999999/x"])
-def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(ImageError):
-        parse_address(text)
+def fake(running: FakeRegistry) -> ImageRegistry:
+    return ImageRegistry(Address(running.host, "team/x", is_plain=True))
 
 
 def test_a_release_is_pushed_once_and_read_back(registry: Running, layout: OciLayout, index: BuiltIndex) -> None:
@@ -104,25 +94,124 @@ def test_other_tools_find_the_index_and_what_is_attached(
     }
 
 
-def test_a_push_that_broke_off_goes_on_and_names_nothing_before(
-    registry: Running, layout: OciLayout, index: BuiltIndex, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    puts, ask = [], RegistrySession.ask_url
+def test_a_push_that_broke_off_goes_on_and_names_nothing_before(layout: OciLayout, index: BuiltIndex) -> None:
+    with fake_registry() as running:
+        kept = []
 
-    def broken(self: RegistrySession, method: str, url: str, *words: Any, **more: Any) -> Any:
-        puts.extend([url] if method == "PUT" else [])
-        if len(puts) > 5:
-            raise BrokenError("the line is dead")
-        return ask(self, method, url, *words, **more)
+        def dies(handler: Handler) -> bool:
+            handler.close_connection = True
+            kept.extend([handler.path] if handler.command == "PUT" else [])
+            return len(kept) > 5
 
-    with monkeypatch.context() as patch:
-        patch.setattr(RegistrySession, "ask_url", broken)
+        running.fault = dies
         with pytest.raises(ImageError, match=r"broke off while .* Do it again: what it has is not sent twice"):
-            repository(registry, "resumed").push(layout, index.digest, "7")
-    with pytest.raises(ImageError, match="404"):
-        repository(registry, "resumed")._get("7")
-    done = repository(registry, "resumed").push(layout, index.digest, "7")
-    assert done.known_bytes > 0
+            fake(running).push(layout, index.digest, "7")
+        assert "7" not in running.kept
+        running.fault = lambda _: False
+        done = fake(running).push(layout, index.digest, "7")
+        assert done.known_bytes > 0
+        assert parse_json(running.kept["7"], "index") == parse_json(running.kept[index.digest], "index")
+
+
+def test_a_cut_within_a_blob_begins_its_upload_anew(layout: OciLayout, index: BuiltIndex) -> None:
+    with fake_registry() as running:
+        cut = []
+
+        def cuts(handler: Handler) -> bool:
+            """The registry forgets an upload whose line broke; later uploads are left alone."""
+            if handler.command != "PUT" or "/uploads/" not in handler.path or len(cut) == 2:
+                return False
+            cut.append(handler.path.partition("?")[0])
+            handler.rfile.read(10)
+            running.uploads.discard(cut[-1])
+            handler.close_connection = True
+            handler.connection.shutdown(2)
+            return True
+
+        running.fault = cuts
+        fake(running).push(layout, index.digest, "7")
+        assert len(set(cut)) == 2, "each time at an address of its own"
+        assert "7" in running.kept
+
+
+def test_a_registry_that_fails_says_that_it_goes_on(layout: OciLayout, index: BuiltIndex) -> None:
+    with fake_registry() as running:
+        running.fault = lambda each: each.command == "PUT" and each.answer(500, b"no room", Connection="close")
+        with pytest.raises(
+            ImageError, match=r"answered 500 to PUT .*: no room\. Do it again: what it has is not sent twi"
+        ):
+            fake(running).push(layout, index.digest, "7")
+
+
+@pytest.mark.parametrize("part", ["layer", "attachment"])
+def test_what_was_sent_is_read_back_before_it_is_named(part: str, layout: OciLayout, index: BuiltIndex) -> None:
+    image = index.images[0]
+    (first, *_) = layout.attached(image.manifest_digest)
+    digest = image.layers[-1].digest if part == "layer" else first.digest
+    with fake_registry() as running:
+
+        def exchanged(handler: Handler) -> bool:
+            if handler.command != "GET" or not handler.path.endswith(digest):
+                return False
+            data = running.kept[digest]
+            return handler.answer(200, data[:-1] + bytes([data[-1] ^ 1]))
+
+        running.fault = exchanged
+        with pytest.raises(IntegrityError, match=digest):
+            fake(running).push(layout, index.digest, "7")
+        assert "7" not in running.kept
+
+
+def test_a_build_beside_that_takes_the_name_disturbs_no_push(parts: ImageParts, tmp_path: Path) -> None:
+    own = OciLayout.create(tmp_path / "layout")
+    first, second = (
+        build_index([build_image(spec_of(make_bundle(tmp_path / f"{n}", seed=n)), own, parts)], own, "tiny.box:7")
+        for n in (1, 2)
+    )
+    assert first.digest != second.digest
+    with fake_registry() as running:
+        assert fake(running).push(own, first.digest, "7").address.digest == first.digest
+
+
+def test_what_was_there_is_not_read_back(layout: OciLayout, index: BuiltIndex) -> None:
+    with fake_registry() as running:
+        fake(running).push(layout, index.digest, "7")
+        running.asked.clear()
+        fake(running).push(layout, index.digest, "7")
+        assert set(running.methods("/blobs/")) == {"HEAD"}
+
+
+def test_an_attachment_is_listed_beside_those_of_others(layout: OciLayout, index: BuiltIndex) -> None:
+    tag = index.images[0].manifest_digest.replace(":", "-")
+    foreign = {"mediaType": "x/y", "digest": f"sha256:{'0' * 64}", "size": 1, "data": "MQ=="}
+    with fake_registry() as running:
+        running.kept[tag] = json.dumps({"manifests": [foreign]}).encode()
+        for _ in range(2):
+            fake(running).push(layout, index.digest, "7")
+        listed = json.loads(running.kept[tag])["manifests"]
+        assert foreign in listed and len(listed) == 3
+
+
+def test_whether_a_registry_takes_images_shows_before_any_is_there() -> None:
+    with fake_registry() as running:
+        fake(running).check_may_push()
+        assert [method for method, *_ in running.asked] == ["GET", "POST", "DELETE"]
+        assert running.kept == {}
+        running.challenge = 'Basic realm="trial"'
+        with pytest.raises(ImageError, match=r"answered 401 to POST .* Set EDGEWRIGHT_REGISTRY_USERNAME and"):
+            fake(running).check_may_push()
+
+
+def test_the_environments_account_is_not_said_to_a_foreign_base(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in ACCOUNT.items():
+        monkeypatch.setenv(name, value)
+    with fake_registry() as running:
+        running.challenge = 'Basic realm="trial"'
+        with pytest.raises(ImageError, match="answered 401"):
+            fake(running).pull(OciLayout.create(tmp_path), PLATFORMS["linux/amd64"])
+        assert {who for *_, who in running.asked} == {""}
 
 
 def test_a_damaged_layer_is_not_pushed(registry: Running, parts: ImageParts, tmp_path: Path) -> None:
@@ -160,6 +249,16 @@ def test_an_image_stands_on_a_pulled_base(
     assert image_parts(workspace, platform, f"http://{pull}") == pulled, "what is here is not asked for again"
 
 
+@pytest.mark.parametrize(
+    "document", [b'{"manifests": null}', b'{"layers": null}', b'{"config": 5, "layers": 5}', b"[]", b"{"]
+)
+def test_an_odd_document_is_no_image(document: bytes, tmp_path: Path) -> None:
+    with fake_registry() as running:
+        running.kept["latest"] = document
+        with pytest.raises(ImageError):
+            fake(running).pull(OciLayout.create(tmp_path), PLATFORMS["linux/amd64"])
+
+
 def test_a_registry_that_gives_other_bytes_is_not_believed(
     layout: OciLayout, index: BuiltIndex, tmp_path: Path
 ) -> None:
@@ -174,14 +273,17 @@ def test_a_registry_that_gives_other_bytes_is_not_believed(
         assert own.entries() == ()
 
 
-def test_accounts_come_from_the_environment(layout: OciLayout, index: BuiltIndex, tmp_path: Path) -> None:
+def test_an_account_lets_who_pushes_in(layout: OciLayout, index: BuiltIndex, tmp_path: Path) -> None:
     # Of the word "a-word-for-a-trial", by bcrypt.
     with running_registry(tmp_path / "registry", f"robot:{hashed('a-word-for-a-trial')}\n") as running:
-        account = {"EDGEWRIGHT_REGISTRY_USERNAME": "robot", "EDGEWRIGHT_REGISTRY_PASSWORD": "a-word-for-a-trial"}
-        assert repository(running, "x", environment=account).push(layout, index.digest, "7").sent_bytes > 0
-        for environment in ({}, {**account, "EDGEWRIGHT_REGISTRY_PASSWORD": "another"}):
+        account = account_of_environment(ACCOUNT)
+        repository(running, "x", account=account).check_may_push()
+        assert repository(running, "x", account=account).push(layout, index.digest, "7").sent_bytes > 0
+        for wrong in (None, account_of_environment({**ACCOUNT, "EDGEWRIGHT_REGISTRY_PASSWORD": "another"})):
+            with pytest.raises(ImageError, match="EDGEWRIGHT_REGISTRY_PASSWORD"):
+                repository(running, "x", account=wrong).check_may_push()
             with pytest.raises(ImageError, match="EDGEWRIGHT_REGISTRY_PASSWORD") as refused:
-                repository(running, "x", environment=environment).push(layout, index.digest, "7")
+                repository(running, "x", account=wrong).push(layout, index.digest, "7")
             assert "a-word" not in str(refused.value)
 
 

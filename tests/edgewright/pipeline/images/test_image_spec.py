@@ -44,7 +44,8 @@ def test_labels_say_which_release_this_is_and_leave_out_what_is_not_known() -> N
     assert labels["dev.edgewright.release"] == "tiny.box:7" and labels["dev.edgewright.bundle.sha256"] == "f" * 64
     assert labels["dev.edgewright.verdict"] == "pass" and labels["dev.edgewright.variant"] == "i8"
     assert labels["dev.edgewright.target"] == "box"
-    assert labels["org.opencontainers.image.revision"] == "c" * 40
+    assert labels["org.opencontainers.image.revision"] == "a" * 40, "of the code in the image"
+    assert labels["dev.edgewright.training.revision"] == "c" * 40
     assert labels["org.opencontainers.image.base.digest"] == BASE.digest
     bare = image_labels(spec_of(None, version=None, verdict=""), BASE, None)
     assert "dev.edgewright.verdict" not in bare and "dev.edgewright.bundle.sha256" not in bare

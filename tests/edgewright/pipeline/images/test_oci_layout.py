@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgewright.errors import DiskFullError, ImageError, IntegrityError
-from edgewright.pipeline.images.descriptor import INDEX, LAYER, MANIFEST, REFERENCE, Descriptor
+from edgewright.pipeline.images.descriptor import CONFIG, INDEX, LAYER, MANIFEST, REFERENCE, Descriptor
 from edgewright.pipeline.images.layer import Tree
 from edgewright.pipeline.images.layout_writer import LayoutWriter
 from edgewright.pipeline.images.oci_layout import OciLayout
@@ -49,6 +49,72 @@ def test_a_name_moves_to_what_carries_it_last(tmp_path: Path) -> None:
     small_image(layout, b"old")
     new = small_image(layout, b"new")
     assert [entry.digest for entry in layout.entries() if entry.reference == "app:1"] == [new.digest]
+
+
+def test_what_had_a_name_stays_without_it_for_whoever_named_its_digest(tmp_path: Path) -> None:
+    layout = OciLayout.create(tmp_path)
+    old, new = small_image(layout, b"old"), small_image(layout, b"new")
+    assert layout.find(old.digest).reference is None
+    layout.verify(layout.find(old.digest))
+    small_image(layout, b"old")
+    assert [(entry.digest, entry.reference) for entry in layout.entries()] == [
+        (new.digest, None),
+        (old.digest, "app:1"),
+    ], "each once"
+
+
+def test_the_same_image_by_the_same_name_is_one_entry(tmp_path: Path) -> None:
+    layout = OciLayout.create(tmp_path)
+    image = small_image(layout)
+    small_image(layout)
+    assert [(entry.digest, entry.reference) for entry in layout.entries()] == [(image.digest, "app:1")]
+
+
+@pytest.mark.parametrize("cut_off", ["index.json", "oci-layout"])
+def test_a_layout_whose_making_a_full_disk_cut_off_is_made_when_there_is_room(
+    cut_off: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+
+    def full(self: Path, target: Path) -> Path:
+        if target.name == cut_off:
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(DiskFullError):
+            OciLayout.create(tmp_path)
+    assert not (tmp_path / "oci-layout").exists() and all(path.stat().st_size for path in tmp_path.glob("*.json"))
+    small_image(OciLayout.create(tmp_path))
+    assert OciLayout.create(tmp_path).find("app:1")
+
+
+@pytest.mark.parametrize("mark", [b"", b'{"imageLayoutVersion":"1.0.0"}'])
+def test_an_index_without_a_byte_where_nothing_was_written_yet_is_written_anew(mark: bytes, tmp_path: Path) -> None:
+    (tmp_path / "index.json").write_bytes(b"")
+    (tmp_path / "oci-layout").write_bytes(mark)
+    assert OciLayout.create(tmp_path).entries() == ()
+    assert json.loads((tmp_path / "oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
+
+
+@pytest.mark.parametrize("has_mark", [True, False])
+def test_an_index_that_got_lost_from_a_layout_with_blobs_is_not_taken_for_an_empty_one(
+    has_mark: bool, tmp_path: Path
+) -> None:
+    small_image(OciLayout.create(tmp_path))
+    (tmp_path / "index.json").write_bytes(b"")
+    if not has_mark:
+        (tmp_path / "oci-layout").unlink()
+    with pytest.raises(ImageError, match=r"index\.json is missing or empty, though .*Bring the file back"):
+        OciLayout.create(tmp_path)
+
+
+def test_half_an_index_that_a_kill_left_beside_it_is_removed_by_the_next_build(tmp_path: Path) -> None:
+    layout = OciLayout.create(tmp_path)
+    (tmp_path / ".index.json.abcd_efg").write_bytes(b"{")
+    small_image(layout)
+    assert not list(tmp_path.glob(".index*"))
 
 
 def test_a_tampered_blob_is_refused_by_its_name_and_healed_by_building_again(tmp_path: Path) -> None:
@@ -152,6 +218,8 @@ def test_what_is_attached_to_an_image_is_found_by_it(tmp_path: Path) -> None:
     with layout.writing() as writer:
         attached = writer.attach(image, "application/x-test", b"{}")
     assert layout.attached(image.digest) == (attached,) and layout.attached(other.digest) == ()
+    (written,) = [entry for entry in layout.entries() if entry.digest == attached.digest]
+    assert written.annotations == {"dev.edgewright.subject": image.digest} and attached.annotations == {}
     manifest = layout.document(attached, "attachment")
     assert manifest["subject"]["digest"] == image.digest and manifest["artifactType"] == "application/x-test"
 
@@ -186,3 +254,41 @@ def test_an_umask_that_hides_everything_is_not_seen_in_a_layout(tmp_path: Path) 
     finally:
         os.umask(old)
     assert (tmp_path / "layout/index.json").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_damaged_attachment_of_one_image_is_not_read_for_another(tmp_path: Path) -> None:
+    layout = OciLayout.create(tmp_path)
+    image, other = small_image(layout), small_image(layout, b"other", "app:2")
+    with layout.writing() as writer:
+        attached = writer.attach(image, "application/x-test", b"{}")
+        damaged = writer.attach(other, "application/x-test", b"{}")
+    layout.blob_path(damaged.digest).write_bytes(b"")
+    assert layout.attached(image.digest) == (attached,)
+
+
+def test_an_attachment_that_another_program_listed_is_found_by_what_it_says(tmp_path: Path) -> None:
+    layout = OciLayout.create(tmp_path)
+    image = small_image(layout)
+    with layout.writing() as writer:
+        attached = writer.attach(image, "application/x-test", b"{}")
+        writer.entries[:] = [attached]
+    assert layout.entries()[0].annotations == {} and layout.attached(image.digest) == (attached,)
+
+
+@pytest.mark.parametrize("layers", [None, 5, "text", {}, [5]])
+def test_a_manifest_without_a_list_of_layers_is_not_whole(layers: object, tmp_path: Path) -> None:
+    layout = OciLayout.create(tmp_path)
+    with layout.writing() as writer:
+        config = writer.add_document(CONFIG, {}).to_json()
+        image = writer.add_document(MANIFEST, {"config": config, "layers": layers})
+    with pytest.raises(ImageError, match=f"{image.digest}.* layers"):
+        layout.verify(image)
+
+
+@pytest.mark.parametrize("manifests", [None, 5, {}])
+def test_an_index_of_images_without_a_list_of_them_is_none(manifests: object, tmp_path: Path) -> None:
+    layout = OciLayout.create(tmp_path)
+    with layout.writing() as writer:
+        index = writer.add_document(INDEX, {"manifests": manifests})
+    with pytest.raises(ImageError, match=f"{index.digest} has no list of manifests, found"):
+        layout.verify(index)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from container_engine import foreign_programs
 from edgewright.bundle import Bundle
+from edgewright.engines.engine import EngineSettings, open_engine
+from edgewright.golden import choose_golden
 from edgewright.pipeline.images import proof
 from edgewright.pipeline.images.builder import ImageParts, build_image
 from edgewright.pipeline.images.confinement import Ended, Limits, NotProvableError, limits_of
@@ -22,7 +27,8 @@ from edgewright.pipeline.images.image_spec import ImageSpec
 from edgewright.pipeline.images.oci_layout import OciLayout
 from edgewright.pipeline.images.platform import PLATFORMS
 from edgewright.pipeline.images.proof import FAILED, NOT_PROVEN, PROVEN, Patience, Proof, prove_image
-from small_bundles import make_small_bundle, sound_model
+from edgewright.postprocessing import Regression
+from small_bundles import PREPROCESSING, SHAPE, make_small_bundle, sound_model
 
 HERE = next(each for each in PLATFORMS.values() if each.architecture == host_architecture())
 ARM = PLATFORMS["linux/arm64"]
@@ -37,7 +43,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 class Pretended:
     """A run that says what a test wants it to say."""
 
-    runner = "a trial"
+    runner, limits = "a trial", Limits()
 
     def __init__(self, bundle: Bundle, **changes: Any) -> None:
         golden = bundle.golden
@@ -45,6 +51,7 @@ class Pretended:
         self.said: dict[str, Any] = {
             "serves": {"release": {"bundle_sha256": bundle.sha256}, "figures": figures},
             "answers": [int(index) for index in golden.label_index],
+            "values": [None] * len(golden),
             "user": 65532,
             "capabilities": 0,
             "new_privileges": False,
@@ -52,6 +59,7 @@ class Pretended:
         }
         figures |= changes.pop("figures", {})
         self.healthy, self.running = changes.pop("healthy", 0), changes.pop("running", True)
+        self.limits = changes.pop("limits", self.limits)
         self.out_of_memory, self.status = changes.pop("out_of_memory", False), changes.pop("status", 0)
         self.said |= changes
 
@@ -90,6 +98,9 @@ def proven(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, budget_mib: float = 
 def test_limits_are_the_targets_but_leave_room_for_agent_and_worker() -> None:
     assert [limits_of(mib).memory_mib for mib in (None, 160.0, 900.0)] == [512, 512, 900]
     assert Limits().cpus == 2.0
+    assert [limits_of(None, threads).cpus for threads in (1, 4)] == [2.0, 4.0], (
+        "agent and worker, or what an inference uses"
+    )
 
 
 def test_what_answers_rightly_is_proven(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,6 +108,14 @@ def test_what_answers_rightly_is_proven(bundle: Bundle, monkeypatch: pytest.Monk
     assert (found.outcome, found.by) == (PROVEN, "a trial")
     assert found.describe().startswith("proven: 16 of 16 golden samples, healthy after ")
     assert {"start_to_healthy_s", "container_memory_mib", "stop_s"} <= found.figures.keys()
+
+
+def test_fewer_processors_than_the_target_grants_are_said(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = proven(bundle, monkeypatch, limits=Limits(cpus=1.0))
+    assert found.describe().endswith("(a trial, on 1 of 2 processors)")
+    assert (found.outcome, found.limits.cpus) == (PROVEN, 1.0)
+    refuted = proven(bundle, monkeypatch, limits=Limits(cpus=1.0), healthy=6)
+    assert (refuted.outcome, refuted.by) == (FAILED, "a trial, on 1 of 2 processors")
 
 
 @pytest.mark.parametrize(
@@ -194,6 +213,46 @@ def test_an_image_is_proven_by_an_engine(
 
 
 @pytest.mark.slow
+def test_an_image_is_proven_whatever_the_umask_is(layout: OciLayout, bundle: Bundle, real_parts: ImageParts) -> None:
+    image, before = built(layout, bundle, real_parts), os.umask(0o077)
+    try:
+        found = prove_image(layout, image, HERE, bundle.folder, limits_of(160, 1), 160)
+    finally:
+        os.umask(before)
+    if found.outcome == NOT_PROVEN:
+        pytest.skip(found.reason)
+    assert found.outcome == PROVEN, found.reason
+
+
+@pytest.mark.slow
+def test_values_are_asked_for_from_outside_too(layout: OciLayout, real_parts: ImageParts, tmp_path: Path) -> None:
+    bundle = valued_bundle(tmp_path / "b")
+    found = prove_image(layout, built(layout, bundle, real_parts), HERE, bundle.folder, limits_of(160), 160)
+    if found.outcome == NOT_PROVEN:
+        pytest.skip(found.reason)
+    assert found.outcome == PROVEN, found.reason
+    assert found.figures["answers_deviation"] < 0.01
+
+
+def valued_bundle(folder: Path) -> Bundle:
+    """A bundle whose model answers with how bright an image is."""
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["flat"]),
+        helper.make_node("ReduceMean", ["flat"], ["bright"], keepdims=1, axes=[1]),
+    ]
+    ends = [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", *SHAPE])]
+    ends += [helper.make_tensor_value_info("bright", TensorProto.FLOAT, ["n", 1])]
+    graph = helper.make_graph(nodes, "brightness", ends[:1], ends[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10).SerializeToString()
+    raw = np.random.default_rng(5).integers(0, 256, (16, 1, 1)).astype(np.uint8).repeat(8, 1).repeat(8, 2)
+    answers = Regression(40.0, 2.5, "brightness", "cd")
+    inputs = PREPROCESSING.apply(raw)
+    decided = answers.decide(open_engine("onnxruntime", model, EngineSettings()).run(inputs), inputs)
+    golden = choose_golden(raw, decided, decided.score.astype(np.float64), answers)
+    return make_small_bundle(folder, model, golden=golden, postprocessing=answers)
+
+
+@pytest.mark.slow
 def test_an_image_is_proven_without_an_engine(layout: OciLayout, bundle: Bundle, real_parts: ImageParts) -> None:
     found = prove_image(layout, built(layout, bundle, real_parts), HERE, bundle.folder, limits_of(160), 160)
     if found.outcome == NOT_PROVEN:
@@ -253,11 +312,7 @@ def test_a_foreign_image_is_proven_under_an_emulator_and_only_there(
 def test_a_32_bit_image_answers_with_tflites_predecessor(
     layout: OciLayout, real_parts: ImageParts, engine: ContainerEngine, tmp_path: Path
 ) -> None:
-    import numpy as np
-
     from edgewright.bundle import write_bundle
-    from edgewright.engines.engine import EngineSettings, open_engine
-    from edgewright.golden import choose_golden
     from edgewright.postprocessing import Classification
     from edgewright.predictor import Predictor
     from edgewright.preprocessing import Preprocessing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from edgewright.errors import ImageError
 from edgewright.pipeline.images.base import BaseImage
+from edgewright.pipeline.images.base_python import PythonPackage
 from edgewright.pipeline.images.os_packages import OsPackage
 from edgewright.pipeline.images.sbom import Bill, wheel_licence, write_bill
 from image_parts import locked, make_wheel
@@ -22,6 +24,7 @@ PACKAGES = (
     OsPackage("libcrypt1", "4.4", "amd64", "libxcrypt", ()),
 )
 BASE = BaseImage("base.tar", "sha256:" + "b" * 64, (), "/usr/bin/python3.11", {}, PACKAGES, "debian-12")
+LAYER = "sha256:" + "9" * 64
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def bill(tmp_path: Path) -> Bill:
         make_wheel(tmp_path, "tuf", licence="Apache-2.0"),
     ]
     pairs = [(locked(path), path) for path in wheels]
-    return write_bill("tiny.box", "7", "sha256:" + "a" * 64, BASE, pairs, "0.1.0", 1_750_000_000)
+    return write_bill("tiny.box", "7", "sha256:" + "a" * 64, BASE, pairs, "0.1.0", LAYER, 1_750_000_000)
 
 
 def test_it_lists_every_wheel_and_package_with_a_licence(bill: Bill) -> None:
@@ -55,9 +58,9 @@ def test_it_holds_no_time_but_the_releases_and_nothing_random(bill: Bill, tmp_pa
     document = json.loads(bill.data)
     assert document["metadata"]["timestamp"] == "2025-06-15T15:06:40+00:00"
     pairs = [(locked(path), path) for path in sorted(tmp_path.glob("*.whl"))]
-    again = write_bill("tiny.box", "7", "sha256:" + "a" * 64, BASE, pairs, "0.1.0", 1_750_000_000)
+    again = write_bill("tiny.box", "7", "sha256:" + "a" * 64, BASE, pairs, "0.1.0", LAYER, 1_750_000_000)
     assert again.data == bill.data
-    other = write_bill("tiny.box", "7", "sha256:" + "c" * 64, BASE, pairs, "0.1.0", 1_750_000_000)
+    other = write_bill("tiny.box", "7", "sha256:" + "c" * 64, BASE, pairs, "0.1.0", LAYER, 1_750_000_000)
     assert json.loads(other.data)["serialNumber"] != document["serialNumber"]
 
 
@@ -84,3 +87,22 @@ def test_a_wheel_without_metadata_is_refused(tmp_path: Path) -> None:
         archive.writestr("x.py", "")
     with pytest.raises(ImageError, match="holds no METADATA"):
         wheel_licence(path)
+
+
+def test_the_agents_code_is_named_by_its_layer(bill: Bill) -> None:
+    (found,) = [each for each in json.loads(bill.data)["components"] if each["name"] == "edgewright"]
+    assert found["hashes"] == [{"alg": "SHA-256", "content": "9" * 64}]
+
+
+def test_a_python_that_the_bases_makers_built_is_listed_with_what_they_installed(tmp_path: Path) -> None:
+    packages = (PythonPackage("pip", "24.0", "MIT"), PythonPackage("numpy", "1.0", "BSD-3-Clause"))
+    base = replace(BASE, python_version="3.11.9", python_packages=packages)
+    numpy = make_wheel(tmp_path, "numpy")
+    image = ("tiny.box", "7", "sha256:" + "a" * 64)
+    bill = write_bill(*image, base, [(locked(numpy), numpy)], "0.1.0", LAYER, 1_750_000_000)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill.data.decode()) is None
+    found = {each["bom-ref"]: each for each in json.loads(bill.data)["components"]}
+    python = found["pkg:generic/python@3.11.9"]
+    assert python["licenses"] == [{"license": {"id": "PSF-2.0"}}] and python["purl"] == "pkg:generic/python@3.11.9"
+    assert found["base:pkg:pypi/pip@24.0"]["licenses"] == [{"license": {"id": "MIT"}}]
+    assert {"base:pkg:pypi/numpy@1.0", "pkg:pypi/numpy@1.0"} <= set(found), "one in the base, one of the image"

@@ -95,3 +95,46 @@ def test_a_damaged_document_of_what_stays_has_nothing_removed(
     with pytest.raises(IntegrityError, match=second.images[0].manifest_digest.removeprefix("sha256:")):
         sweep_layout(layout, {second.digest}, GRACE_S)
     assert blobs(layout) == before and layout.find("tiny.box:1")
+
+
+def test_an_index_that_tags_name_stays_though_its_name_went_to_another(
+    layout: OciLayout, parts: ImageParts, tmp_path: Path
+) -> None:
+    recorded = release(layout, parts, tmp_path, 1)
+    changed = build_image(spec_of(make_bundle(tmp_path / "changed", seed=9), version=1), layout, parts)
+    built = build_index([changed], layout, "tiny.box:1")  # and then its push fails: nobody names it
+    age(layout, GRACE_S + 60)
+    sweep_layout(layout, {recorded.digest}, GRACE_S)
+    layout.verify(layout.find(recorded.digest))
+    assert built.digest not in {entry.digest for entry in layout.entries()}
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed"])
+@pytest.mark.parametrize("part", ["index", "image", "bill"])
+def test_what_nobody_names_goes_when_it_is_old_though_it_is_damaged(
+    part: str, damage: str, layout: OciLayout, parts: ImageParts, tmp_path: Path
+) -> None:
+    first, second = release(layout, parts, tmp_path, 1), release(layout, parts, tmp_path, 2)
+    image = first.images[0]
+    path = layout.blob_path({"index": first.digest, "image": image.manifest_digest, "bill": image.sbom_digest}[part])
+    path.unlink() if damage == "missing" else path.write_bytes(b"{}")
+    sweep_layout(layout, {second.digest}, GRACE_S)  # young: it stays, and is in nobody's way
+    age(layout, GRACE_S + 60)
+    sweep_layout(layout, {second.digest}, GRACE_S)
+    left = {entry.digest for entry in layout.entries()}
+    assert not left & {first.digest, image.manifest_digest, image.sbom_digest, image.provenance_digest}
+    layout.verify(layout.find(second.digest))
+    assert len(layout.attached(second.images[0].manifest_digest)) == 2
+
+
+def test_a_damaged_bill_of_what_is_named_has_nothing_removed(
+    layout: OciLayout, parts: ImageParts, tmp_path: Path
+) -> None:
+    release(layout, parts, tmp_path, 1)
+    second = release(layout, parts, tmp_path, 2)
+    layout.blob_path(second.images[0].sbom_digest).write_bytes(b"{}")
+    age(layout, GRACE_S + 60)
+    before = blobs(layout)
+    with pytest.raises(IntegrityError, match=second.images[0].sbom_digest.removeprefix("sha256:")):
+        sweep_layout(layout, {second.digest}, GRACE_S)
+    assert blobs(layout) == before

@@ -9,6 +9,7 @@ import pytest
 from edgewright.errors import ImageError
 from edgewright.pipeline.images.platform import PLATFORMS, Platform
 from edgewright.pipeline.images.wheel_lock import (
+    LOCKS,
     LockedWheel,
     lock_name,
     lock_text,
@@ -73,3 +74,12 @@ def test_locks_of_two_engines_agree_or_are_refused() -> None:
     assert merge_locks([(tuf, numpy), (numpy,)]) == (numpy, tuf)
     with pytest.raises(ImageError, match="differ about numpy"):
         merge_locks([(numpy,), (other,)])
+
+
+def test_in_another_folder_than_a_checkouts_it_is_said_where_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ImageError, match=f"{tmp_path}/docker/locks is missing: .*in the root of a checkout") as caught:
+        read_lock(LOCKS, AMD64, "litert")
+    assert "images lock" not in str(caught.value)
