@@ -28,7 +28,8 @@ from edgewright.pipeline.images.image_spec import (
 )
 
 PORT = 8930
-_DEVICE = re.compile(r"(/dev/[A-Za-z0-9._/-]+)(?::(/dev/[A-Za-z0-9._/-]+))?(?::([rwm]{1,3}))?")
+_PLACE = r"/dev/(?:(?!\.\.?(?:/|:|$))[A-Za-z0-9._-]+/)*(?!\.\.?(?:/|:|$))[A-Za-z0-9._-]+"
+_DEVICE = re.compile(rf"({_PLACE})(?::({_PLACE}))?(?::([rwm]{{1,3}}))?")
 _GROUP = re.compile(r"[a-z_][a-z0-9_-]{0,31}|\d{1,10}")
 _PINNED = re.compile(r"[^\s@]+@sha256:[0-9a-f]{64}")
 _LOG_SIZE, _LOG_FILES = "10m", "3"

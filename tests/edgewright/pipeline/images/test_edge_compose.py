@@ -63,6 +63,8 @@ def test_agent_and_worker_have_two_processors_or_as_many_as_an_inference_uses(th
         ({"image": "registry.example/x:latest"}, "by its digest"),
         ({"devices": ("/etc/passwd",)}, "no device"),
         ({"devices": ("/dev/video0:/etc:rw",)}, "no device"),
+        ({"devices": ("/dev/../etc/shadow",)}, "no device"),
+        ({"devices": ("/dev/video0:/dev/..:rw",)}, "no device"),
         ({"groups": ("video; rm",)}, "no group"),
     ],
 )
