@@ -76,8 +76,8 @@ def release_images(
         targets_file: Where targets are described, for releases that do not say.
 
     Returns:
-        ``Images built``; ``Partly built`` or ``No image`` where parts are missing, which the run's page names; or, as a
-        failed run, ``Proof failed``: nothing is recorded then.
+        ``Images built``; ``Partly built`` or ``No image`` where parts are missing, or another platform's image failed its
+        proof, which the run's page names; or, as a failed run, ``Proof failed``: nothing is recorded then.
 
     Raises:
         RegistryError: There is no such release, or the registry cannot be reached.
@@ -95,6 +95,9 @@ def release_images(
             for member in plan.members
         ]
         members, missing = _results(plan, [future.wait() or future.state for future in futures])
+        own = plan.members[0].platform.name
+        refuted = {each.platform: each.proof.reason for each in members if each.proof.outcome == FAILED}
+        missing += [f"{name}: its proof failed: {reason}" for name, reason in refuted.items() if name != own]
         left_out = tuple(each.rstrip(".") for each in (*plan.left_out, *missing))
         if members:
             _show(plan, members)
@@ -102,10 +105,10 @@ def release_images(
             show_text(
                 "\n".join(["## No image", *(f"- {each}" for each in left_out)]), "missing", "What has no image, and why"
             )
-        refuted = [f"{each.platform}: {each.proof.reason}" for each in members if each.proof.outcome == FAILED]
-        if refuted:
-            return _ended(Failed(name=REFUTED, message=f"nothing was recorded. {'; '.join(refuted)}"))
-        if not members or members[0].platform != plan.members[0].platform.name:
+        if own in refuted:
+            return _ended(Failed(name=REFUTED, message=f"nothing was recorded. {own}: {refuted[own]}"))
+        members = [each for each in members if each.platform not in refuted]
+        if not members or members[0].platform != own:
             return _ended(Completed(name=NOTHING, message="; ".join(left_out)))
         index = call(put_together, workspace, plan, members)
         pushed = call(push_images, workspace, plan, index, push) if push else None

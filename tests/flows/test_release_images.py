@@ -201,6 +201,27 @@ def test_an_image_that_fails_its_proof_is_not_recorded(
     assert not [key for key in get_version(registry, model, "here", 1).tags if key.startswith(TAG)]
 
 
+def test_another_platforms_image_that_fails_its_proof_is_left_out_with_the_reason(
+    registry: Tracking, model: str, released: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released("here", "old")
+
+    def proofs(layout: OciLayout, image: Any, platform: Any, *words: Any) -> Proof:
+        if platform.name == "linux/arm/v7":
+            return Proof(platform.name, "failed", "its model cannot be served: an older runtime", "a trial")
+        return said(layout, image, platform, *words)
+
+    monkeypatch.setattr(images, "prove_image", proofs)
+    state = run(model)
+    assert (state.type.value, state.name) == ("COMPLETED", "Partly built")
+    assert "No image: linux/arm/v7: its proof failed: its model cannot be served: an older runtime" in state.message
+    tags = get_version(registry, model, "here", 1).tags
+    layout = OciLayout(open_workspace().home / "images")
+    assert [each.digest for each in layout.images(layout.find(tags[f"{TAG}index"]))] == [tags[f"{TAG}linux-amd64"]]
+    assert f"{TAG}linux-arm-v7" not in tags
+    assert run(model, target="old").name == "Proof failed", "asked for by itself"
+
+
 def test_an_engine_that_dies_fails_the_run_and_nothing_is_recorded(
     registry: Tracking, model: str, released: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,8 @@ from edgewright.pipeline.images.confinement import Ended
 from edgewright.pipeline.images.image_spec import USER
 from edgewright.postprocessing import Regression
 
+_LAST_CHARACTERS = 400
+_ENDS_IN_VAIN = 3  # after so many the agent itself has given its factory bundle up
 ASK = """
 import http.client, json, os, sys
 from pathlib import Path
@@ -132,4 +134,17 @@ def _hold_against(bundle: Bundle, said: dict[str, Any]) -> tuple[str, dict[str, 
 def last_words(text: str) -> str:
     """The end of a program's output, for an error."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " / ".join(lines[-3:])[:400] or "it said nothing."
+    return " / ".join(lines[-3:])[:_LAST_CHARACTERS] or "it said nothing."
+
+
+def why_no_worker(log: str) -> str | None:
+    """Why the agent's model ends again and again, by its log; None as long as it may only have been once or twice."""
+    reasons = []
+    for line in log.splitlines():
+        try:
+            said = json.loads(line)
+        except ValueError:  # not the agent's
+            continue
+        if isinstance(said, dict) and said.get("event") == "worker_ended":
+            reasons.append(str(said.get("reason", ""))[:_LAST_CHARACTERS])
+    return reasons[-1] if len(reasons) >= _ENDS_IN_VAIN else None

@@ -23,7 +23,7 @@ from edgewright.pipeline.images.descriptor import Descriptor
 from edgewright.pipeline.images.emulation import Emulator, find_emulator, host_architecture
 from edgewright.pipeline.images.engine_client import ContainerEngine
 from edgewright.pipeline.images.engine_leftovers import temporary_name
-from edgewright.pipeline.images.image_answers import ASK, RefutedError, judge, last_words, read_answer
+from edgewright.pipeline.images.image_answers import ASK, RefutedError, judge, last_words, read_answer, why_no_worker
 from edgewright.pipeline.images.image_spec import COMMAND, CONFIG_FILE, FACTORY, STATE_FOLDER
 from edgewright.pipeline.images.oci_layout import OciLayout
 from edgewright.pipeline.images.platform import PYTHON_VERSION, Platform
@@ -211,13 +211,15 @@ def _wait_healthy(run: Confined, limits: Limits, patience: Patience) -> float:
         took_s = time.monotonic() - begun
         if done.status == 0:
             return took_s
-        is_running = run.is_running()
-        if not is_running:
+        is_running, no_worker = run.is_running(), why_no_worker(run.log())
+        if no_worker or not is_running:
             time.sleep(_SETTLED_S)  # an engine hears of the reason after the end
         if run.was_killed_for_memory():
             raise RefutedError(f"it needed more than {limits.memory_mib} MiB before it was healthy.")
         if not is_running:
             raise RefutedError(f"it ended before it was healthy: {last_words(run.log())}")
+        if no_worker:
+            raise RefutedError(f"its model cannot be served: {no_worker}")
         if took_s > patience.healthy_s:
             said = f"{last_words(done.output)} It said: {last_words(run.log())}"
             raise RefutedError(f"it was not healthy within {patience.healthy_s:g} s: {said}")

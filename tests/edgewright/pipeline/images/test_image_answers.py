@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from edgewright.bundle import Bundle
 from edgewright.golden import Golden
-from edgewright.pipeline.images.image_answers import RefutedError, judge
+from edgewright.pipeline.images.image_answers import RefutedError, judge, why_no_worker
 from edgewright.postprocessing import Regression
 from small_bundles import make_small_bundle
 
@@ -74,3 +75,10 @@ def test_labels_are_compared_one_by_one_and_none_is_no_label(labelled: Bundle) -
         judged(labelled, answers=[*right[:5], (right[5] + 1) % 3, *right[6:]])
     with pytest.raises(RefutedError, match="not answered with a label, number 0 first"):
         judged(labelled, values=[0.0] * 16)
+
+
+def test_a_model_that_ends_again_and_again_is_given_up_with_its_last_reason() -> None:
+    ended = json.dumps({"event": "worker_ended", "reason": "cannot load the model: no such operator"})
+    for log in ("", "no JSON", f"{ended}\n{ended}", f'[1]\n{ended}\n{{"event": "serving"}}\n{ended}'):
+        assert why_no_worker(log) is None
+    assert why_no_worker(f"{ended}\nsomething\n{ended}\n{ended}") == "cannot load the model: no such operator"

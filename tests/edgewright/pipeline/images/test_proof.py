@@ -33,6 +33,7 @@ from small_bundles import PREPROCESSING, SHAPE, make_small_bundle, sound_model
 HERE = next(each for each in PLATFORMS.values() if each.architecture == host_architecture())
 ARM = PLATFORMS["linux/arm64"]
 QUICK = Patience(2.0, 2.0)
+LOST = json.dumps({"event": "worker_ended", "reason": "cannot load the model: no operator"})
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,7 @@ class Pretended:
             "writable_root": False,
         }
         figures |= changes.pop("figures", {})
+        self.said_before = changes.pop("log", "worker: golden samples: 9 of 16 agree")
         self.healthy, self.running = changes.pop("healthy", 0), changes.pop("running", True)
         self.limits = changes.pop("limits", self.limits)
         self.out_of_memory, self.status = changes.pop("out_of_memory", False), changes.pop("status", 0)
@@ -82,7 +84,7 @@ class Pretended:
         return status
 
     def log(self) -> str:
-        return "worker: golden samples: 9 of 16 agree"
+        return str(self.said_before)
 
 
 def proven(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, budget_mib: float = 160.0, **said: Any) -> Proof:
@@ -126,6 +128,10 @@ def test_fewer_processors_than_the_target_grants_are_said(bundle: Bundle, monkey
         ({"figures": {"golden_agreeing": 15}}, "15 of 16 golden samples were reproduced"),
         ({"figures": {"peak_memory_mib": 161.0}}, "takes 161 MiB, its budget is 160"),
         ({"serves": None}, "it serves the bundle None"),
+        (
+            {"healthy": 6, "log": f"{LOST}\n{LOST}\n{LOST}"},
+            "its model cannot be served: cannot load the model: no operator",
+        ),
         ({"user": 0}, "runs as user 0"),
         ({"capabilities": 0x20}, "capabilities: 20"),
         ({"new_privileges": True}, "gain privileges"),
