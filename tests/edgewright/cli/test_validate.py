@@ -39,7 +39,7 @@ def test_problems_of_the_recipe_go_to_stderr_with_status_2(capsys: pytest.Captur
         f"{mine}: 2 problems\n"
         '  training.epochs  "many" is not a whole number (passes over the training samples).\n'
         f'  targets[0]       "pi6" is not in {TARGETS}. '
-        "Known: camera-arm64, camera-x86, gateway-x86, linux-x86, pi5-arm64.\n",
+        "Known: camera-arm64, camera-x86, gateway-armv7, gateway-x86, linux-x86, pi5-arm64.\n",
     )
 
 

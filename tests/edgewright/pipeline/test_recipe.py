@@ -174,7 +174,7 @@ def _one_reference_more(recipe: dict[str, Any]) -> None:
         (change_prune(steps=8), "variants[2].prune.steps", "is only used with schedule: polynomial. Remove it, or set that schedule."),
         (change_prune(schedule="polynomial", fine_tune_epochs=1), "variants[2].prune.fine_tune_epochs", "1 leaves no whole epoch to recover in: a polynomial schedule prunes during the first half of fine-tuning. Set at least 2, or schedule: one_shot."),
         (change(architecture={"widths": [8, 8, 8]}), "variants[2].prune.sparsity", "0.5 removes no channel of widths [8, 8, 8], of which multiples of 8 are kept. Raise it, or widen architecture.widths."),
-        (change(targets=["pi6"]), "targets[0]", f'"pi6" is not in {TARGETS_FILE}. Known: camera-arm64, camera-x86, gateway-x86, linux-x86, pi5-arm64.'),
+        (change(targets=["pi6"]), "targets[0]", f'"pi6" is not in {TARGETS_FILE}. Known: camera-arm64, camera-x86, gateway-armv7, gateway-x86, linux-x86, pi5-arm64.'),
         (change(targets=["linux-x68"]), "targets[0]", f'"linux-x68" is not in {TARGETS_FILE}. Did you mean "linux-x86"?'),
         (change(targets=["linux-x86", "linux-x86"]), "targets[1]", '"linux-x86" is named twice. Keep one.'),
         (change(data={"validation_share": 0.5, "calibration_share": 0.5}), "data.validation_share", "0.5 and calibration_share 0.5 take 100% of the pool and leave too little to train on. Keep their sum below 95%."),
@@ -268,7 +268,7 @@ def test_the_whole_list_comes_at_once_as_people_are_shown_it(write_recipe: Write
         f"{path}: 3 problems\n"
         "  data.calibration_samples    12 is below 64: an INT8 range needs at least 64 samples. Raise it, or drop the INT8 variants.\n"
         "  variants[2].prune.sparsity  1.4 is not between 0.05 and 0.95 (share of channels, or of weights, to remove).\n"
-        '  targets[0]                  "pi6" is not in deployments/targets.yaml. Known: camera-arm64, camera-x86, gateway-x86, linux-x86, pi5-arm64.'
+        '  targets[0]                  "pi6" is not in deployments/targets.yaml. Known: camera-arm64, camera-x86, gateway-armv7, gateway-x86, linux-x86, pi5-arm64.'
     )
 
 
