@@ -84,15 +84,18 @@ def test_blobs_that_a_killed_sweep_left_are_taken_by_the_next(layout: OciLayout)
     assert sweep_layout(layout, (), GRACE_S) == Swept(0, 1, 4)
 
 
-def test_a_damaged_document_of_what_stays_has_nothing_removed(
-    layout: OciLayout, parts: ImageParts, tmp_path: Path
+@pytest.mark.parametrize("part", ["manifest", "bill"])
+def test_a_damaged_document_of_what_is_named_has_nothing_removed(
+    part: str, layout: OciLayout, parts: ImageParts, tmp_path: Path
 ) -> None:
     release(layout, parts, tmp_path, 1)
     second = release(layout, parts, tmp_path, 2)
-    layout.blob_path(second.images[0].manifest_digest).write_bytes(b"{}")
+    image = second.images[0]
+    damaged = {"manifest": image.manifest_digest, "bill": image.sbom_digest}[part]
+    layout.blob_path(damaged).write_bytes(b"{}")
     age(layout, GRACE_S + 60)
     before = blobs(layout)
-    with pytest.raises(IntegrityError, match=second.images[0].manifest_digest.removeprefix("sha256:")):
+    with pytest.raises(IntegrityError, match=damaged.removeprefix("sha256:")):
         sweep_layout(layout, {second.digest}, GRACE_S)
     assert blobs(layout) == before and layout.find("tiny.box:1")
 
@@ -125,16 +128,3 @@ def test_what_nobody_names_goes_when_it_is_old_though_it_is_damaged(
     assert not left & {first.digest, image.manifest_digest, image.sbom_digest, image.provenance_digest}
     layout.verify(layout.find(second.digest))
     assert len(layout.attached(second.images[0].manifest_digest)) == 2
-
-
-def test_a_damaged_bill_of_what_is_named_has_nothing_removed(
-    layout: OciLayout, parts: ImageParts, tmp_path: Path
-) -> None:
-    release(layout, parts, tmp_path, 1)
-    second = release(layout, parts, tmp_path, 2)
-    layout.blob_path(second.images[0].sbom_digest).write_bytes(b"{}")
-    age(layout, GRACE_S + 60)
-    before = blobs(layout)
-    with pytest.raises(IntegrityError, match=second.images[0].sbom_digest.removeprefix("sha256:")):
-        sweep_layout(layout, {second.digest}, GRACE_S)
-    assert blobs(layout) == before
