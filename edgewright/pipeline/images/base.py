@@ -14,7 +14,7 @@ from typing import Any
 
 from edgewright.errors import ImageError
 from edgewright.pipeline.images.base_files import LIBRARY, overlay, read_entries
-from edgewright.pipeline.images.base_python import PythonPackage, python_packages, python_version
+from edgewright.pipeline.images.base_python import python_packages, python_version
 from edgewright.pipeline.images.bytecode import bytecode, bytecode_path
 from edgewright.pipeline.images.descriptor import LAYER, Descriptor, check_digest, parse_descriptor
 from edgewright.pipeline.images.layer import Entry, Tree
@@ -22,6 +22,7 @@ from edgewright.pipeline.images.layout_writer import LayoutWriter
 from edgewright.pipeline.images.oci_layout import OciLayout, listed
 from edgewright.pipeline.images.os_packages import OsPackage, read_packages
 from edgewright.pipeline.images.platform import PYTHON_VERSION, Platform
+from edgewright.pipeline.images.python_metadata import PythonMetadata
 
 _PYTHONS = (f"usr/local/bin/python{PYTHON_VERSION}", f"usr/bin/python{PYTHON_VERSION}")
 _NOT_COMPILED = re.compile(r".*/(test|tests|lib2to3|idlelib|ensurepip|site-packages)/.*")
@@ -78,7 +79,7 @@ class BaseImage:
     packages: tuple[OsPackage, ...]
     distribution: str
     python_version: str = ""
-    python_packages: tuple[PythonPackage, ...] = ()
+    python_packages: tuple[PythonMetadata, ...] = ()
 
 
 def base_from_tar(archive: Path, platform: Platform, writer: LayoutWriter) -> BaseImage:

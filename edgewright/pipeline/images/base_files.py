@@ -10,7 +10,7 @@ from typing import Any
 
 from edgewright.errors import ImageError
 from edgewright.pipeline.images.base_python import tells_of_python
-from edgewright.pipeline.images.layer import KINDS, OPAQUE, WHITEOUT, Entry, read_members
+from edgewright.pipeline.images.layer import KINDS, OPAQUE, WHITEOUT, Entry, plain_path, read_members
 from edgewright.pipeline.images.platform import PYTHON_VERSION
 
 LIBRARY = re.compile(rf"usr/(local/)?lib/python(3|{re.escape(PYTHON_VERSION)})/.*\.py")
@@ -48,17 +48,11 @@ def read_entries(stream: Any, known: Mapping[str, Entry], dropped: tuple[str, ..
 
 
 def _inside(name: str, member: str) -> str:
-    """A name in a tar file as a path below the root, from which a leading slash does not lead away.
-
-    Raises:
-        ImageError: It leads out.
-    """
-    path = posixpath.normpath(name.lstrip("/") or ".")
-    if path == ".." or path.startswith("../"):
-        raise ImageError(
-            f"{member!r:.200}: {name!r:.200} is no plain path below an image's root: the archive is damaged."
-        )
-    return "" if path == "." else path
+    try:
+        return plain_path(name)
+    except ValueError as cause:
+        why = "it is no plain path below an image's root, and the archive is damaged, or reaches for files outside"
+        raise ImageError(f"{member!r:.200}: {cause}: {why}.") from cause
 
 
 def overlay(members: dict[str, Entry], stream: Any) -> None:

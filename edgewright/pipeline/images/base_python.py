@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
 from edgewright.pipeline.images.layer import Entry
 from edgewright.pipeline.images.platform import PYTHON_VERSION
-from edgewright.pipeline.images.python_metadata import read_metadata
+from edgewright.pipeline.images.python_metadata import PythonMetadata, read_metadata
 from edgewright.pipeline.images.wheel_lock import normalised
 
 _HEADER = f"usr/local/include/python{PYTHON_VERSION}/patchlevel.h"
@@ -20,21 +20,6 @@ _DISTRIBUTION = re.compile(
     rf"usr/(local/)?lib/python(3|{re.escape(PYTHON_VERSION)})/(site|dist)-packages/[^/]+\.dist-info/METADATA"
 )
 _DPKGS = "usr/lib/python3/dist-packages/"
-
-
-@dataclass(frozen=True)
-class PythonPackage:
-    """A distribution in a base.
-
-    Attributes:
-        name: Its name, as its METADATA has it.
-        version: Its version.
-        licence: What it states of its licence.
-    """
-
-    name: str
-    version: str
-    licence: str
 
 
 def tells_of_python(path: str) -> bool:
@@ -63,18 +48,17 @@ def python_version(python: str, members: Mapping[str, Entry], environment: Mappi
     return environment.get("PYTHON_VERSION") or PYTHON_VERSION
 
 
-def python_packages(members: Mapping[str, Entry]) -> tuple[PythonPackage, ...]:
+def python_packages(members: Mapping[str, Entry]) -> tuple[PythonMetadata, ...]:
     """Read the distributions that pip installed in a base, each once, in order of their paths.
 
     Args:
         members: The base's files.
     """
-    found: dict[tuple[str, str], PythonPackage] = {}
+    found: dict[tuple[str, str], PythonMetadata] = {}
     for path, entry in sorted(members.items()):
         if entry.kind == "file" and path != _HEADER and tells_of_python(path):
             metadata = read_metadata(entry.read())
             if metadata.name:
                 licence = metadata.licence or f"see the licence files in /{path.rpartition('/')[0]}"
-                package = PythonPackage(metadata.name, metadata.version, licence)
-                found.setdefault((normalised(package.name), package.version), package)
+                found.setdefault((normalised(metadata.name), metadata.version), replace(metadata, licence=licence))
     return tuple(found.values())

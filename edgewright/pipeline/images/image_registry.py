@@ -8,7 +8,6 @@ account for one registry is nobody's at another.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,10 @@ from edgewright.pipeline.images.descriptor import (
     REFERENCE,
     Descriptor,
     digest_of_bytes,
-    parse_descriptor,
     parse_json,
     to_bytes,
 )
-from edgewright.pipeline.images.oci_layout import OciLayout
+from edgewright.pipeline.images.oci_layout import OciLayout, blobs_of, listed
 from edgewright.pipeline.images.platform import Platform
 from edgewright.pipeline.images.registry_account import Account
 from edgewright.pipeline.images.registry_address import Address
@@ -118,10 +116,10 @@ class ImageRegistry:
         """
         document = parse_json(self._repository.document(entry.digest, entry), "manifest")
         if entry.media_type in INDEXES:
-            for each in _descriptors(document.get("manifests"), f"index {entry.digest}"):
+            for each in listed(document, "manifests", f"index {entry.digest}"):
                 self.verify(each)
             return
-        for blob in _blobs(document, f"manifest {entry.digest}"):
+        for blob in blobs_of(document, f"manifest {entry.digest}"):
             if not self._repository.has(blob):
                 raise IntegrityError(f"{self.address.pull} holds no blob {blob.digest} by now: push again.")
 
@@ -146,14 +144,14 @@ class ImageRegistry:
                 raise IntegrityError(f"{self.address.pull} came with the digest {digest_of_bytes(top)}: do not use it.")
             document, data = parse_json(top, self.address.pull), top
             if "manifests" in document:
-                found = _descriptors(document["manifests"], self.address.pull)
+                found = listed(document, "manifests", self.address.pull)
                 chosen = next((each for each in found if platform.matches(each.platform or {})), None)
                 if chosen is None:
                     raise ImageError(f"{self.address.pull} has no image for {platform.name}.")
                 data = self._repository.document(chosen.digest, chosen)
                 document = parse_json(data, chosen.digest)
             with layout.writing() as writer, tempfile.TemporaryDirectory(prefix="edgewright-pull-") as folder:
-                for blob in _blobs(document, self.address.pull):
+                for blob in blobs_of(document, self.address.pull):
                     if not _is_here(layout, blob):
                         writer.add_copy(self._repository.fetch(blob, Path(folder) / "blob"), blob)
                 added = writer.add(str(document.get("mediaType") or MANIFESTS[0]), data)
@@ -164,7 +162,7 @@ class ImageRegistry:
 
     def _push_manifest(self, layout: OciLayout, entry: Descriptor) -> bool:
         """Push an image's or an attachment's blobs and its manifest; whether the registry lists attachments itself."""
-        for blob in _blobs(layout.document(entry, "manifest"), f"manifest {entry.digest}"):
+        for blob in blobs_of(layout.document(entry, "manifest"), f"manifest {entry.digest}"):
             self._push_blob(layout, blob)
         answer = self._put(entry.digest, entry.media_type, layout.read(entry, "manifest"))
         return "OCI-Subject" in answer.headers
@@ -186,21 +184,10 @@ class ImageRegistry:
         """List an attachment under the tag that the format names for registries that do not know of attachments."""
         tag = image.digest.replace(":", "-")
         there = self._repository.document_if_any(tag)
-        listed: Any = [] if there is None else parse_json(there, tag).get("manifests")
-        if attached.digest not in {each.digest for each in _descriptors(listed, tag)}:
-            listed = sorted([*listed, attached.to_json()], key=lambda each: str(each["digest"]))
-            self._put(tag, INDEX, to_bytes({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed}))
-
-
-def _blobs(manifest: Mapping[str, Any], place: str) -> list[Descriptor]:
-    """An image's configuration and layers."""
-    return [parse_descriptor(manifest.get("config"), place), *_descriptors(manifest.get("layers"), place)]
-
-
-def _descriptors(value: object, place: str) -> list[Descriptor]:
-    if not isinstance(value, list):
-        raise ImageError(f"{place} lists {value!r:.100} where blobs must be: it is no image of a registry.")
-    return [parse_descriptor(each, place) for each in value]
+        document: dict[str, Any] = {"manifests": []} if there is None else parse_json(there, tag)
+        if attached.digest not in {each.digest for each in listed(document, "manifests", tag)}:
+            entries = sorted([*document["manifests"], attached.to_json()], key=lambda each: str(each["digest"]))
+            self._put(tag, INDEX, to_bytes({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}))
 
 
 def _is_here(layout: OciLayout, blob: Descriptor) -> bool:

@@ -135,6 +135,21 @@ def write_layer(tree: Tree, sink: Sink) -> Written:
     return stream.finish()
 
 
+def plain_path(name: str) -> str:
+    """Give a name in an archive as a path below the image's root, from which a leading slash does not lead away.
+
+    Returns:
+        The path; empty for the root itself.
+
+    Raises:
+        ValueError: It leads out of the image.
+    """
+    path = posixpath.normpath(name.lstrip("/") or ".")
+    if path.split("/")[0] == "..":
+        raise ValueError(f"{name!r:.200} leads out of the image")
+    return "" if path == "." else path
+
+
 def tar_member(entry: Entry, size: int, name: str | None = None) -> tarfile.TarInfo:
     """Give a tar file's words for an entry.
 

@@ -239,6 +239,15 @@ def listed(document: Mapping[str, Any], key: str, place: str) -> tuple[Descripto
     return tuple(parse_descriptor(each, f"{place}, {key}") for each in found)
 
 
+def blobs_of(manifest: Mapping[str, Any], place: str) -> tuple[Descriptor, ...]:
+    """Read what an image consists of: its configuration, then its layers.
+
+    Raises:
+        ImageError: The manifest is none of an image.
+    """
+    return (parse_descriptor(manifest.get("config"), place), *listed(manifest, "layers", place))
+
+
 def _merge(old: tuple[Descriptor, ...], new: tuple[Descriptor, ...]) -> tuple[Descriptor, ...]:
     """Entries by digest and name; a name moves to what carries it last.
 

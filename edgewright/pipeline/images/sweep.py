@@ -10,9 +10,9 @@ from pathlib import Path
 
 from edgewright.durable import replace_file
 from edgewright.errors import ImageError, IntegrityError
-from edgewright.pipeline.images.descriptor import MANIFESTS, Descriptor, parse_descriptor
+from edgewright.pipeline.images.descriptor import MANIFESTS, Descriptor
 from edgewright.pipeline.images.layout_writer import no_room, writers_lock
-from edgewright.pipeline.images.oci_layout import INDEX_NAME, OciLayout, index_bytes, listed
+from edgewright.pipeline.images.oci_layout import INDEX_NAME, OciLayout, blobs_of, index_bytes
 from edgewright.pipeline.images.release_images import images_folder
 from edgewright.pipeline.tracking import Tracking, registered_names, versions
 from edgewright.pipeline.tracking.image_tags import recorded_images
@@ -127,9 +127,8 @@ def _blobs(layout: OciLayout, entry: Descriptor) -> set[str]:
     for image in layout.images(entry):
         found |= _blobs(layout, image)
     if entry.media_type in MANIFESTS:
-        document, place = layout.document(entry, "manifest"), f"manifest {entry.digest}"
-        found.add(parse_descriptor(document.get("config"), place).digest)
-        found |= {layer.digest for layer in listed(document, "layers", place)}
+        document = layout.document(entry, "manifest")
+        found |= {blob.digest for blob in blobs_of(document, f"manifest {entry.digest}")}
     return found
 
 

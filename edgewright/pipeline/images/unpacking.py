@@ -7,7 +7,6 @@ image, never on this machine. What leads out of the image is refused. Devices an
 from __future__ import annotations
 
 import os
-import posixpath
 import shutil
 import tarfile
 import zlib
@@ -17,7 +16,7 @@ from typing import Any
 from edgewright.durable import is_no_room
 from edgewright.errors import ImageError
 from edgewright.pipeline.images.descriptor import Descriptor, parse_descriptor
-from edgewright.pipeline.images.layer import OPAQUE, WHITEOUT
+from edgewright.pipeline.images.layer import OPAQUE, WHITEOUT, plain_path
 from edgewright.pipeline.images.layout_writer import no_room
 from edgewright.pipeline.images.oci_layout import OciLayout
 
@@ -86,8 +85,8 @@ def _refusal(layer: str, member: tarfile.TarInfo | None, why: str) -> ImageError
 
 
 def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> None:
-    path = _plain(member.name)
-    if path == ".":
+    path = plain_path(member.name)
+    if not path:
         if not member.isdir():
             raise _LeadsOutError("the root of an image is a folder")
         _set_rights(root, member)
@@ -113,14 +112,6 @@ def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path
         else:
             _write(archive, member, there)
         _set_rights(there, member)
-
-
-def _plain(name: str) -> str:
-    """A name in an archive as a path below the image's root; ``.`` for the root itself."""
-    path = posixpath.normpath(name.lstrip("/"))
-    if path.split("/")[0] == "..":
-        raise _LeadsOutError(f"{name!r:.200} leads out of the image")
-    return path
 
 
 def _place(root: Path, path: str) -> Path:
@@ -150,7 +141,7 @@ def _place(root: Path, path: str) -> Path:
 
 
 def _hard_link_target(root: Path, member: tarfile.TarInfo) -> Path:
-    target = _place(root, _plain(member.linkname))
+    target = _place(root, plain_path(member.linkname))
     if target.is_symlink() or not target.is_file():
         raise _LeadsOutError(f"it is a hard link to {member.linkname!r:.200}, which is no file of the image")
     return target

@@ -13,11 +13,11 @@ import pytest
 
 from edgewright.errors import ImageError, IntegrityError
 from edgewright.pipeline.images.base import BaseImage, base_from_layout, base_from_tar
-from edgewright.pipeline.images.base_python import PythonPackage
 from edgewright.pipeline.images.descriptor import MANIFEST, REFERENCE, Descriptor
 from edgewright.pipeline.images.layer import FILES_EPOCH, read_members
 from edgewright.pipeline.images.oci_layout import OciLayout
 from edgewright.pipeline.images.platform import PLATFORMS, Platform
+from edgewright.pipeline.images.python_metadata import PythonMetadata
 from image_parts import make_base
 
 AMD64, ARM = PLATFORMS["linux/amd64"], PLATFORMS["linux/arm/v7"]
@@ -248,7 +248,7 @@ def test_a_python_that_dpkg_does_not_know_is_described_with_what_pip_installed(t
     with out.writing() as writer:
         base = base_from_layout(source, "python", AMD64, writer)
     assert base.python_version == "3.11.9", "what is there, not what a variable says"
-    assert base.python_packages == (PythonPackage("pip", "24.0", "MIT"),)
+    assert base.python_packages == (PythonMetadata("pip", "24.0", "MIT"),)
 
 
 def test_without_its_header_the_makers_variable_names_pythons_version(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from edgewright.errors import ImageError
 from edgewright.pipeline.images.base import BaseImage
-from edgewright.pipeline.images.base_python import PythonPackage
 from edgewright.pipeline.images.os_packages import OsPackage
+from edgewright.pipeline.images.python_metadata import PythonMetadata
 from edgewright.pipeline.images.sbom import Bill, wheel_licence, write_bill
 from image_parts import locked, make_wheel
 
@@ -95,7 +95,7 @@ def test_the_agents_code_is_named_by_its_layer(bill: Bill) -> None:
 
 
 def test_a_python_that_the_bases_makers_built_is_listed_with_what_they_installed(tmp_path: Path) -> None:
-    packages = (PythonPackage("pip", "24.0", "MIT"), PythonPackage("numpy", "1.0", "BSD-3-Clause"))
+    packages = (PythonMetadata("pip", "24.0", "MIT"), PythonMetadata("numpy", "1.0", "BSD-3-Clause"))
     base = replace(BASE, python_version="3.11.9", python_packages=packages)
     numpy = make_wheel(tmp_path, "numpy")
     image = ("tiny.box", "7", "sha256:" + "a" * 64)
