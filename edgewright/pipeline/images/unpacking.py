@@ -62,11 +62,11 @@ def unpack_layer(path: Path, root: Path, name: str) -> None:
     Raises:
         ImageError: It cannot be read, or a member of it leads out of the image; the message names the member.
     """
-    member = None
+    member, made = None, set[Path]()
     try:
         with tarfile.open(path) as archive:
             for member in archive:
-                _unpack_member(archive, member, root)
+                _unpack_member(archive, member, root, made)
     except OSError as cause:
         if is_no_room(cause):
             raise
@@ -84,7 +84,7 @@ def _refusal(layer: str, member: tarfile.TarInfo | None, why: str) -> ImageError
     return ImageError(f"{layer} cannot be unpacked{where}: {why}. Build the image anew, from a base that is sound.")
 
 
-def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> None:
+def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path, made: set[Path]) -> None:
     path = plain_path(member.name)
     if not path:
         if not member.isdir():
@@ -93,13 +93,14 @@ def _unpack_member(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path
         return
     there = _place(root, path)
     if there.name.startswith(WHITEOUT):
-        _hide(there)
+        _hide(there, {each for path in made for each in (path, *path.parents)})
         return
     target = _hard_link_target(root, member) if member.islnk() else None
     if target == there or not (target or member.isdir() or member.issym() or member.isreg()):
         return
     if not (member.isdir() and _is_folder(there)):
         _remove(there)
+    made.add(there)
     _make_parents(there.parent)
     if target is not None:
         os.link(target, there, follow_symlinks=False)  # with the rights of the file that it names
@@ -147,16 +148,19 @@ def _hard_link_target(root: Path, member: tarfile.TarInfo) -> Path:
     return target
 
 
-def _hide(marker: Path) -> None:
-    """Remove what a layer hides of those below."""
+def _hide(marker: Path, own: set[Path]) -> None:
+    """Remove what a layer hides of those below; its own files and the folders above them stay, whatever came first."""
     if marker.name == OPAQUE:
-        for path in list(marker.parent.iterdir()) if _is_folder(marker.parent) else ():
-            _remove(path)
-        return
-    hidden = marker.name.removeprefix(WHITEOUT)
-    if hidden in ("", ".", ".."):
+        hidden = list(marker.parent.iterdir()) if _is_folder(marker.parent) else []
+    elif (name := marker.name.removeprefix(WHITEOUT)) in ("", ".", ".."):
         raise _LeadsOutError("it hides what is no name")
-    _remove(marker.with_name(hidden))
+    else:
+        hidden = [marker.with_name(name)]
+    for path in hidden:
+        if path not in own:
+            _remove(path)
+        elif _is_folder(path):
+            _hide(path / OPAQUE, own)
 
 
 def _remove(path: Path) -> None:

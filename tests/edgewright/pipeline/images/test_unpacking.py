@@ -171,3 +171,12 @@ def test_what_is_no_tar_file_is_refused(workshop: Workshop, tmp_path: Path) -> N
     (tmp_path / "bad").write_bytes(b"\x1f\x8b" + b"nothing" * 100)
     with pytest.raises(ImageError, match="layer 1 cannot be unpacked"):
         unpack_layer(tmp_path / "bad", workshop.root, "layer 1")
+
+
+def test_a_layer_hides_what_is_below_it_and_never_its_own(workshop: Workshop) -> None:
+    workshop.unpack(folder("a"), member("a/old"), folder("a/b"), member("a/b/old"), member("c"), link("a/link", "/c"))
+    root = workshop.unpack(
+        member("a/new"), member("a/b/new"), member("a/.wh..wh..opq"), member("c"), member(".wh.c"), member("a/.wh.b")
+    )
+    found = sorted(path.relative_to(root).as_posix() for path in root.rglob("*"))
+    assert found == ["a", "a/b", "a/b/new", "a/new", "c"]
